@@ -1,0 +1,1 @@
+//! Pixels and strings in, numbers out.

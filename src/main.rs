@@ -1,0 +1,2 @@
+//! Runs one command and exits.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.

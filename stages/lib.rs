@@ -1,0 +1,3 @@
+//! The ten stages of weft, and the formats that they read.
+
+pub mod formats;
