@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The identity of a document: 32 hex digits of the blake3 of its url and timestamp.
 ///
-/// C4 keeps one page per normalised URL, so `(url, timestamp)` names one capture (c4_utils.py).
+/// C4 keeps one page per normalised URL, so `(url, timestamp)` names one capture (`c4_utils.py`).
 #[must_use]
 pub fn document_id(url: &str, timestamp: &str) -> String {
     let mut hasher = blake3::Hasher::new();

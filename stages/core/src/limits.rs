@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// One line of a source file (a C4 document is at most 1.9e5 characters; c4_utils.py).
+    /// One line of a source file (a C4 document is at most 1.9e5 characters; `c4_utils.py`).
     pub line_bytes: u64,
     /// The head of a WARC record, and each HTTP head, with all header lines.
     pub header_bytes: u64,

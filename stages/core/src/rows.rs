@@ -1,0 +1,341 @@
+//! Rows of a table as a task reads them: batch by batch, merged in key order, never a shard at once.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::store::{Store, StoreError};
+use crate::table::{Batch, SchemaError, Table};
+
+/// A table that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error("failed to open table `{table}`")]
+    Store {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The file is damaged.
+    #[error("failed to read table `{table}` from `{path}`")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file holds another table.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Rows are left that belong to no document of the table walked beside.
+    #[error("table `{table}` has rows of document {document_id} out of order")]
+    OutOfOrder {
+        /// The table.
+        table: &'static str,
+        /// The first row's document.
+        document_id: String,
+    },
+}
+
+/// Part of a file: all of it, or the row groups of one target shard.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Part {
+    /// The file in the store.
+    pub path: String,
+    /// First row group and number of row groups; `None` for the whole file.
+    pub row_groups: Option<(usize, usize)>,
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>> + Send>;
+
+/// One sorted stream of batches.
+pub(crate) struct Source<T: Table> {
+    path: String,
+    batches: Batches,
+    current: Option<(Batch<T>, arrow::row::Rows)>,
+    index: usize,
+}
+
+impl<T: Table> Source<T> {
+    pub(crate) fn new(path: String, batches: Batches) -> Self {
+        Self { path, batches, current: None, index: 0 }
+    }
+
+    /// Moves to the next row; `false` at the end.
+    fn advance(&mut self, keys: Option<&RowConverter>) -> Result<bool, ReadError> {
+        self.index += 1;
+        loop {
+            if let Some((batch, _)) = &self.current
+                && self.index < batch.len()
+            {
+                return Ok(true);
+            }
+            let Some(next) = self.batches.next() else {
+                self.current = None;
+                return Ok(false);
+            };
+            let record_batch =
+                next.map_err(|source| ReadError::Damaged { table: T::NAME, path: self.path.clone(), source })?;
+            let rows = match keys {
+                Some(keys) => key_rows::<T>(keys, &record_batch)?,
+                None => RowConverter::new(vec![]).expect("no columns").empty_rows(0, 0),
+            };
+            self.current = Some((Batch::new(&record_batch)?, rows));
+            self.index = 0;
+        }
+    }
+
+    fn key(&self) -> OwnedRow {
+        self.current.as_ref().expect("advanced to a row").1.row(self.index).owned()
+    }
+
+    fn row(&self) -> T::Row<'_> {
+        self.current.as_ref().expect("advanced to a row").0.row(self.index)
+    }
+}
+
+/// The key columns of a batch as comparable rows.
+pub(crate) fn key_rows<T: Table>(keys: &RowConverter, batch: &RecordBatch) -> Result<arrow::row::Rows, ReadError> {
+    let columns = key_columns::<T>(batch)?;
+    keys.convert_columns(&columns).map_err(|cause| ReadError::Damaged {
+        table: T::NAME,
+        path: String::new(),
+        source: cause.into(),
+    })
+}
+
+fn key_columns<T: Table>(batch: &RecordBatch) -> Result<Vec<ArrayRef>, SchemaError> {
+    T::key_columns()
+        .into_iter()
+        .map(|column| {
+            batch.column_by_name(column).cloned().ok_or_else(|| SchemaError {
+                table: T::NAME,
+                column,
+                expected: "its key".to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// A converter for the key columns of a table.
+pub(crate) fn key_converter<T: Table>() -> RowConverter {
+    let schema = T::schema();
+    let fields = T::key_columns()
+        .into_iter()
+        .map(|column| SortField::new(schema.field_with_name(column).expect("a key column").data_type().clone()))
+        .collect();
+    RowConverter::new(fields).expect("key columns are of sortable types")
+}
+
+/// The rows of a table in key order; a lending cursor.
+///
+/// One part is read as it stands; several are merged by key. `while let Some(row) = rows.next()? { … }`.
+pub struct Rows<T: Table> {
+    sources: Vec<Source<T>>,
+    keys: Option<RowConverter>,
+    heap: BinaryHeap<Reverse<(OwnedRow, usize)>>,
+    /// The source whose row is current.
+    current: Option<usize>,
+    started: bool,
+    /// The row after [`next_document`](Self::next_document) is already current.
+    peeked: bool,
+}
+
+impl<T: Table> fmt::Debug for Rows<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("table", &T::NAME).field("sources", &self.sources.len()).finish()
+    }
+}
+
+impl<T: Table> Rows<T> {
+    /// Opens the parts; each must be sorted by the table's key.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, or of another table.
+    pub fn open(store: &Store, parts: &[Part]) -> Result<Self, ReadError> {
+        // Many sources are open at once in an exchange: keep each one's batch small.
+        let batch_rows = if parts.len() > 16 { 64 } else { 1024 };
+        let sources = parts
+            .iter()
+            .map(|part| Ok(Source::new(part.path.clone(), open_part::<T>(store, part, batch_rows)?)))
+            .collect::<Result<Vec<_>, ReadError>>()?;
+        Ok(Self::merge(sources))
+    }
+
+    pub(crate) fn merge(sources: Vec<Source<T>>) -> Self {
+        let keys = (sources.len() > 1).then(key_converter::<T>);
+        Self { sources, keys, heap: BinaryHeap::new(), current: None, started: false, peeked: false }
+    }
+
+    /// Moves to the next row and lends it.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    #[expect(clippy::should_implement_trait, reason = "a lending cursor cannot be an Iterator")]
+    pub fn next(&mut self) -> Result<Option<T::Row<'_>>, ReadError> {
+        if !std::mem::take(&mut self.peeked) {
+            self.step()?;
+        }
+        Ok(self.current.map(|source| self.sources[source].row()))
+    }
+
+    /// The next row, which stays the next.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn peek(&mut self) -> Result<Option<T::Row<'_>>, ReadError> {
+        if !self.peeked {
+            self.step()?;
+            self.peeked = true;
+        }
+        Ok(self.current.map(|source| self.sources[source].row()))
+    }
+
+    fn step(&mut self) -> Result<(), ReadError> {
+        let Some(keys) = &self.keys else {
+            let more = match self.sources.first_mut() {
+                Some(source) if !self.started || self.current.is_some() => source.advance(None)?,
+                _ => false,
+            };
+            self.started = true;
+            self.current = more.then_some(0);
+            return Ok(());
+        };
+        if self.started {
+            if let Some(source) = self.current
+                && self.sources[source].advance(Some(keys))?
+            {
+                self.heap.push(Reverse((self.sources[source].key(), source)));
+            }
+        } else {
+            for (position, source) in self.sources.iter_mut().enumerate() {
+                if source.advance(Some(keys))? {
+                    self.heap.push(Reverse((source.key(), position)));
+                }
+            }
+            self.started = true;
+        }
+        self.current = self.heap.pop().map(|Reverse((_, source))| source);
+        Ok(())
+    }
+
+    /// Collects the next rows while `same` says that a row belongs with the first one's group.
+    fn group(&mut self, mut same: impl FnMut(&T::Row<'_>) -> bool) -> Result<Batch<T>, ReadError> {
+        let mut builder = T::Builder::default();
+        loop {
+            match self.peek()? {
+                Some(row) if same(&row) => T::append(&mut builder, &row),
+                _ => break,
+            };
+            self.peeked = false;
+        }
+        Ok(Batch::new(&T::finish(&mut builder))?)
+    }
+}
+
+/// A row that belongs to a document.
+pub trait DocumentRow {
+    /// The document's id.
+    fn document_id(&self) -> &str;
+}
+
+impl<T: Table> Rows<T>
+where
+    for<'a> T::Row<'a>: DocumentRow,
+{
+    /// All rows of the next document; `None` at the end. A document's rows are held together.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn next_document(&mut self) -> Result<Option<(String, Batch<T>)>, ReadError> {
+        let Some(document_id) = self.peek()?.map(|row| row.document_id().to_owned()) else { return Ok(None) };
+        let batch = self.group(|row| row.document_id() == document_id)?;
+        Ok(Some((document_id, batch)))
+    }
+
+    /// The rows of `document_id` if they come next, else none: joins a table whose documents are a subsequence of
+    /// another's, both in the same order.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn document(&mut self, document_id: &str) -> Result<Batch<T>, ReadError> {
+        self.group(|row| row.document_id() == document_id)
+    }
+
+    /// Checks that no row is left: each belonged to a document that was asked for.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfOrder`] with the first row's document.
+    pub fn expect_end(&mut self) -> Result<(), ReadError> {
+        match self.peek()? {
+            None => Ok(()),
+            Some(row) => Err(ReadError::OutOfOrder { table: T::NAME, document_id: row.document_id().to_owned() }),
+        }
+    }
+}
+
+macro_rules! document_rows {
+    ($($row:ident),*) => {$(
+        impl DocumentRow for crate::tables::$row<'_> {
+            fn document_id(&self) -> &str { self.document_id }
+        }
+    )*};
+}
+
+document_rows!(
+    OutlinesRow,
+    CandidatesRow,
+    ImagesRow,
+    ImageHashesRow,
+    PixelsRow,
+    DistancesRow,
+    EmbeddingsRow,
+    DetectionsRow,
+    SimilaritiesRow,
+    SelectionsRow,
+    AssignmentsRow,
+    DocumentSelectionsRow
+);
+
+fn open_part<T: Table>(store: &Store, part: &Part, batch_rows: usize) -> Result<Batches, ReadError> {
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| ReadError::Damaged {
+        table: T::NAME,
+        path: part.path.clone(),
+        source,
+    };
+    let file = store.open(&part.path).map_err(|source| ReadError::Store { table: T::NAME, source })?;
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|cause| damaged(cause.into()))?;
+    let schema = T::schema();
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    builder = builder.with_projection(mask).with_batch_size(batch_rows);
+    if let Some((first, count)) = part.row_groups {
+        builder = builder.with_row_groups((first..first + count).collect());
+    }
+    let reader = builder.build().map_err(|cause| damaged(cause.into()))?;
+    Ok(Box::new(reader.map(|batch| batch.map_err(Into::into))))
+}
+
+/// Sorted rows held in memory, as one source of a merge.
+pub(crate) fn memory_source<T: Table>(name: &str, batch: RecordBatch) -> Source<T> {
+    Source::new(name.to_owned(), Box::new(std::iter::once(Ok(batch))))
+}
+
+/// Wraps a boxed batch iterator as one source of a merge.
+pub(crate) fn batch_source<T: Table>(
+    name: &str,
+    batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send + 'static,
+) -> Source<T> {
+    Source::new(name.to_owned(), Box::new(batches.map(|batch| batch.map_err(Into::into))))
+}
