@@ -1,1 +1,12 @@
 //! Pixels and strings in, numbers out.
+
+mod batch;
+pub mod card;
+pub mod clip;
+pub mod engine;
+pub mod head;
+pub mod onnx;
+pub mod runtime;
+pub mod session;
+pub mod tiny;
+pub mod tokenize;
