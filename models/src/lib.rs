@@ -10,3 +10,8 @@ pub mod runtime;
 pub mod session;
 pub mod tiny;
 pub mod tokenize;
+pub mod decode;
+pub mod encode;
+pub mod phash;
+pub mod preprocess;
+pub mod resample;
