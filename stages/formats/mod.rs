@@ -1,1 +1,3 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
+
+pub mod sentences;
