@@ -5,3 +5,4 @@ pub mod http;
 pub mod inflate;
 pub mod surt;
 pub mod warc;
+pub mod sentences;
