@@ -14,7 +14,7 @@ use weft_core::stage::{Entry, Flow, Phase, Resources, Use};
 use weft_core::store::{Layout, Store};
 use weft_core::task::{Hello, Input, PROTOCOL, Report, Task, task_name};
 
-use crate::recipe::{EngineChoice, Recipe};
+use crate::recipe::Recipe;
 
 /// Memory that one sort may take; a machine's matter, since the bytes that come out do not depend on it.
 const SORT_BYTES: usize = 64 << 20;

@@ -29,9 +29,9 @@ struct RecipeFile {
     shards: ShardCounts,
     #[serde(default)]
     limits: Limits,
-    /// Cards by role.
+    /// Cards by role: `clip`, `nsfw`, `ad`, `face`.
     #[serde(default)]
-    graphs: BTreeMap<String, PathBuf>,
+    graphs: BTreeMap<String, GraphSection>,
     #[serde(default)]
     numerics: Numerics,
     /// Product, version and contact, as a site's owner sees us.
@@ -55,6 +55,15 @@ struct SourceSection {
 #[serde(deny_unknown_fields)]
 struct CrawlSection {
     manifest: PathBuf,
+}
+
+/// One role's graphs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GraphSection {
+    card: PathBuf,
+    /// Where the card's files lie.
+    folder: PathBuf,
 }
 
 /// Which arithmetic the measurements come from; part of every measurement's identity.
@@ -165,8 +174,8 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     let crawl = read_crawl(&crawl_path, digests)?;
 
     let mut graphs = BTreeMap::new();
-    for (role, card) in &file.graphs {
-        let resolved = read_graphs(&folder.join(card), digests)
+    for (role, section) in &file.graphs {
+        let resolved = read_graphs(&folder.join(&section.card), &folder.join(&section.folder), digests)
             .with_context(|| format!("{}: graphs.{role} is not usable", place()))?;
         graphs.insert(role.clone(), resolved);
     }
@@ -253,17 +262,16 @@ fn read_crawl(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
     Ok(Crawl { name: manifest.name, root, index: manifest.index, cluster })
 }
 
-fn read_graphs(card_path: &Path, digests: &mut DigestCache) -> anyhow::Result<Graphs> {
+fn read_graphs(card_path: &Path, folder: &Path, digests: &mut DigestCache) -> anyhow::Result<Graphs> {
     let text = read_text(card_path).with_context(|| format!("failed to read card {}", card_path.display()))?;
     let card =
         weft_models::card::Card::read(&text).with_context(|| format!("card {} is not usable", card_path.display()))?;
     let name = card_path.file_name().unwrap_or_default().to_string_lossy();
     let card_file = outside_file(&name, card_path, None, digests)?;
-    let folder = card_path.parent().unwrap_or(Path::new(""));
     let mut files = Vec::new();
-    for graph in card.graph_files() {
-        let pinned = Some((graph.sha256, card_path));
-        files.push(outside_file(graph.file, &folder.join(graph.file), pinned, digests)?);
+    for graph in &card.graphs {
+        let pinned = Some((graph.sha256().as_str(), card_path));
+        files.push(outside_file(graph.file(), &folder.join(graph.file()), pinned, digests)?);
     }
     Ok(Graphs { card: card_file, files })
 }

@@ -39,6 +39,6 @@ pub(crate) fn run(command: &ModelsCommand) -> anyhow::Result<ExitCode> {
         Kind::Gpu => RuntimeKind::Gpu,
     };
     let installed = install(kind, into)?;
-    print(&format!("{installed}\n"))?;
+    print(&format!("installed {}\n", installed.library.display()))?;
     Ok(ExitCode::SUCCESS)
 }

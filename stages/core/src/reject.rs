@@ -212,7 +212,9 @@ mod tests {
     fn reason_names_are_unique_snake_case() {
         let names: BTreeSet<_> = Reason::all().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), Reason::all().len());
-        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')));
+        assert!(
+            names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+        );
         assert_eq!(Reason::Status(404).name(), "status_404");
     }
 }
