@@ -1,4 +1,4 @@
-//! Compares the reader with what warcio and FastWARC make of real archives; needs the conformance data.
+//! Compares the reader with what warcio and `FastWARC` make of real archives; needs the conformance data.
 
 use std::path::{Path, PathBuf};
 
