@@ -3,6 +3,8 @@
 pub mod cdx;
 pub mod http;
 pub mod inflate;
+pub mod encoding;
+pub mod page;
 pub mod sentences;
 pub mod surt;
 pub mod warc;
