@@ -29,7 +29,7 @@ fn peak_bytes(command: &mut Command) -> u64 {
 }
 
 /// Peak memory of each stage on a web of `pages` pages, one stage a process.
-fn peaks(folder: &Path, pages: usize) -> Vec<(&'static str, u64)> {
+fn peaks(folder: &Path, pages: u32) -> Vec<(&'static str, u64)> {
     let shape = Shape { pages, ..Shape::default() };
     write_web(&make(&shape), folder).unwrap();
     let recipe = crate::tiny::recipe_for(folder);
