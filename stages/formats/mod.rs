@@ -1,7 +1,10 @@
+//! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
 pub mod http;
 pub mod inflate;
+pub mod outside;
 pub mod sentences;
 pub mod surt;
+pub mod surt_ranges;
 pub mod warc;
