@@ -1,9 +1,11 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
+pub mod encoding;
 pub mod http;
 pub mod inflate;
 pub mod outside;
+pub mod page;
 pub mod sentences;
 pub mod surt;
 pub mod surt_ranges;
