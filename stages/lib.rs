@@ -4,8 +4,15 @@
 
 use weft_core::stage::Entry;
 
+pub mod crawl;
+mod evidence;
+pub mod fetch;
 pub mod formats;
+pub mod ingest;
+pub mod locate;
 pub mod matching;
 
 /// The stages, in pipeline order.
 pub static ALL: &[Entry] = &[];
+#[cfg(test)]
+mod archive_org_test;

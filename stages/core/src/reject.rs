@@ -93,6 +93,8 @@ reasons! {
     SameUrlkeyOtherUrl = "same_urlkey_other_url",
     /// More than one capture fits.
     AmbiguousCapture = "ambiguous_capture",
+    /// The capture is no response to a request: a revisit, a resource, a name look-up.
+    NotAResponse = "not_a_response",
     // fetch
     /// The index names a WARC file that is not there.
     WarcMissing = "warc_missing",
