@@ -1,8 +1,8 @@
 //! The ten stages of weft, and the formats that they read.
 //!
-//! Listing this folder shows the pipeline; [`ALL`] is its order.
+//! Listing this folder shows the pipeline; [`all`] is its order.
 
-use weft_core::stage::Entry;
+use weft_core::stage::{Entry, entry};
 
 pub mod crawl;
 mod evidence;
@@ -12,7 +12,13 @@ pub mod ingest;
 pub mod locate;
 pub mod matching;
 
-/// The stages, in pipeline order.
-pub static ALL: &[Entry] = &[];
 #[cfg(test)]
 mod archive_org_test;
+
+/// The stages, in pipeline order.
+#[must_use]
+pub fn all() -> &'static [Entry] {
+    static ALL: std::sync::LazyLock<Vec<Entry>> =
+        std::sync::LazyLock::new(|| vec![entry::<ingest::Ingest>(), entry::<locate::Locate>(), entry::<fetch::Fetch>()]);
+    &ALL
+}

@@ -33,7 +33,7 @@ pub(crate) fn open(args: &RecipeArgs) -> anyhow::Result<Opened> {
     let mut digests = DigestCache::open(&output)?;
     let mut recipe = crate::recipe::read(&args.recipe, &args.set, &mut digests)?;
     recipe.resources.engine = crate::worker::find_engine(recipe.engine, &recipe.resources)?;
-    let plan = Plan::new(&recipe, weft_stages::ALL, recipe.resources.clone())
+    let plan = Plan::new(&recipe, weft_stages::all(), recipe.resources.clone())
         .with_context(|| format!("recipe {} cannot be run", args.recipe.display()))?;
     let store = Store::local(&output)?;
     Ok(Opened { recipe, plan, store, output })

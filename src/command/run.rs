@@ -78,7 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("failed to make a scratch folder in {}", opened.output.display()))?;
     remove_old_scratch(&opened.output, scratch.path());
     let worker = Worker::new(
-        weft_stages::ALL,
+        weft_stages::all(),
         opened.store.clone(),
         opened.plan.hello.clone(),
         scratch.path().to_owned(),

@@ -4,7 +4,6 @@ pub mod cdx;
 pub mod encoding;
 pub mod http;
 pub mod inflate;
-pub mod encoding;
 pub mod outside;
 pub mod page;
 pub mod sentences;
