@@ -82,8 +82,7 @@ pub(crate) fn costs(plan: &Plan, reports: &[BTreeMap<ShardId, Report>]) -> Vec<C
 pub(crate) fn text(funnel: &[FunnelRow], costs: &[Cost]) -> String {
     let mut out = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| {
-        // Writing to a String cannot fail.
-        drop(out.write_fmt(text));
+        out.write_fmt(text).expect("a String takes any text");
         out.push('\n');
     };
     line(format_args!("{:<13} {:<11} {:>10} {:>10} {:>10}  reasons", "stage", "unit", "read", "kept", "rejected"));

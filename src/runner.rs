@@ -6,7 +6,7 @@
 
 pub(crate) mod progress;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -406,13 +406,4 @@ impl<'a> Coordinator<'a> {
         self.failure.get_or_insert_with(|| anyhow::anyhow!("{} of shard {shard} failed: {message}", planned.name));
         Ok(())
     }
-}
-
-/// The phases that a set of reports leaves unfinished.
-pub(crate) fn unfinished(plan: &Plan, reports: &[BTreeMap<ShardId, Report>]) -> BTreeSet<String> {
-    let phases = plan.phases.iter().zip(reports);
-    phases
-        .filter(|(phase, reports)| reports.len() < phase.tasks as usize)
-        .map(|(phase, _)| phase.name.clone())
-        .collect()
 }
