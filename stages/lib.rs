@@ -2,4 +2,6 @@
 
 pub mod dedup;
 pub mod formats;
+mod joins;
 pub mod matching;
+pub mod select;
