@@ -1,5 +1,6 @@
 //! The ten stages of weft, and the formats that they read.
 
+pub mod assign;
 pub mod dedup;
 pub mod formats;
 mod joins;
