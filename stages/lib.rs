@@ -3,6 +3,7 @@
 pub mod assign;
 pub mod dedup;
 pub mod formats;
+pub mod interleave;
 mod joins;
 pub mod matching;
 pub mod select;
