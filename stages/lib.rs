@@ -22,3 +22,8 @@ pub fn all() -> &'static [Entry] {
         std::sync::LazyLock::new(|| vec![entry::<ingest::Ingest>(), entry::<locate::Locate>(), entry::<fetch::Fetch>()]);
     &ALL
 }
+pub mod assign;
+pub mod dedup;
+pub mod interleave;
+mod joins;
+pub mod select;
