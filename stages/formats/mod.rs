@@ -1,1 +1,7 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
+
+pub mod cdx;
+pub mod http;
+pub mod inflate;
+pub mod surt;
+pub mod warc;
