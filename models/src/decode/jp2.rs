@@ -1,0 +1,37 @@
+//! JPEG 2000, boxed or bare, by the `hayro-jpeg2000` crate.
+
+use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
+
+use super::{DecodeError, Format, Inspected, RgbImage, finish};
+
+const FORMAT: Format = Format::Jpeg2000;
+
+pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
+    let image = open(bytes)?;
+    let mut inspected = Inspected::new(FORMAT, image.width(), image.height());
+    inspected.had_alpha = image.has_alpha();
+    Ok(inspected)
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
+    let image = open(bytes)?;
+    let mut context = DecoderContext::default();
+    let decoded = image.decode(&mut context).map_err(|cause| DecodeError::corrupt(FORMAT, cause))?;
+    let channels = decoded.components().len();
+    let colors = channels - usize::from(image.has_alpha());
+    let values = decoded.data_u8();
+    let pixels = values.chunks_exact(channels);
+    let rgb = match colors {
+        1 => super::grey_to_rgb(pixels.map(|pixel| pixel[0])),
+        3 => pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
+        4 if channels == 4 => super::cmyk_to_rgb(&values),
+        _ => return Err(DecodeError::unsupported(FORMAT, format_args!("{channels} channels"))),
+    };
+    finish(FORMAT, image.width(), image.height(), rgb)
+}
+
+fn open(bytes: &[u8]) -> Result<Image<'_>, DecodeError> {
+    // Strict: a truncated codestream is refused, not filled up.
+    let settings = DecodeSettings { strict: true, ..DecodeSettings::default() };
+    Image::new(bytes, &settings).map_err(|cause| DecodeError::corrupt(FORMAT, cause))
+}
