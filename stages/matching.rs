@@ -1,0 +1,362 @@
+//! Assigns images to sentences by similarity: MMC4's matching (paper, section 3) and the plain maximum.
+//!
+//! [`linear`] maximises the total similarity with at most one image per sentence, exactly, by shortest
+//! augmenting paths on the rectangular matrix (Crouse 2016, DOI 10.1109/TAES.2016.140952), in `f64`. Equal
+//! totals are broken as SciPy's `linear_sum_assignment` breaks them, which visits columns in the same order.
+//! O(n²m) time, n the smaller side, and O(nm) memory; no recursion.
+
+use thiserror::Error;
+
+/// A sentence's position in its document, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SentenceIndex(pub usize);
+
+/// Why a matrix cannot be matched.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SimilarityError {
+    /// The values do not fill the matrix exactly.
+    #[error("{values} values do not fill a matrix of {images} images and {sentences} sentences")]
+    NotRectangular {
+        /// Values given.
+        values: usize,
+        /// Rows of the matrix.
+        images: usize,
+        /// Columns of the matrix.
+        sentences: usize,
+    },
+    /// There are images, and no sentence to assign them to.
+    #[error("{images} images have no sentence to go to")]
+    NoSentence {
+        /// Rows of the matrix.
+        images: usize,
+    },
+    /// A similarity is NaN or infinite.
+    #[error("similarity of image {image} and sentence {sentence} is not finite")]
+    NotFinite {
+        /// The row.
+        image: usize,
+        /// The column.
+        sentence: usize,
+    },
+}
+
+/// A matrix of similarities, images × sentences, row by row; all values are finite.
+#[derive(Clone, Copy, Debug)]
+pub struct Similarity<'a> {
+    values: &'a [f32],
+    images: usize,
+    sentences: usize,
+}
+
+impl<'a> Similarity<'a> {
+    /// Takes `values` as `images` rows of `sentences` columns.
+    ///
+    /// # Errors
+    /// [`SimilarityError`] where the values do not fill the matrix, are not finite, or leave images
+    /// without any sentence.
+    pub fn new(values: &'a [f32], images: usize, sentences: usize) -> Result<Self, SimilarityError> {
+        if images.checked_mul(sentences) != Some(values.len()) {
+            return Err(SimilarityError::NotRectangular { values: values.len(), images, sentences });
+        }
+        if images > 0 && sentences == 0 {
+            return Err(SimilarityError::NoSentence { images });
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(SimilarityError::NotFinite { image: at / sentences, sentence: at % sentences });
+        }
+        Ok(Self { values, images, sentences })
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Number of sentences.
+    #[must_use]
+    pub fn sentences(&self) -> usize {
+        self.sentences
+    }
+
+    /// The similarity of one image and one sentence.
+    ///
+    /// # Panics
+    /// If either index is outside the matrix.
+    #[must_use]
+    pub fn at(&self, image: usize, sentence: SentenceIndex) -> f32 {
+        self.row(image)[sentence.0]
+    }
+
+    fn row(&self, image: usize) -> &'a [f32] {
+        &self.values[image * self.sentences..(image + 1) * self.sentences]
+    }
+
+    /// The sentence most similar to `image`; the lowest index among equals.
+    fn best_sentence(&self, image: usize) -> SentenceIndex {
+        let row = self.row(image);
+        let mut best = 0;
+        for (sentence, value) in row.iter().enumerate() {
+            if *value > row[best] {
+                best = sentence;
+            }
+        }
+        SentenceIndex(best)
+    }
+}
+
+/// Assigns every image to its own most similar sentence, whatever the others do; one entry per image.
+#[must_use]
+pub fn max(similarity: &Similarity<'_>) -> Vec<SentenceIndex> {
+    (0..similarity.images).map(|image| similarity.best_sentence(image)).collect()
+}
+
+/// Assigns images to sentences at the largest total similarity, at most one image per sentence; one entry
+/// per image.
+///
+/// When images outnumber sentences, every sentence gets one image and the surplus take their own best
+/// sentence (MMC4, section 3, footnote 11).
+#[must_use]
+pub fn linear(similarity: &Similarity<'_>) -> Vec<SentenceIndex> {
+    let (images, sentences) = (similarity.images, similarity.sentences);
+    // The solver wants no more rows than columns, so surplus images make the sentences its rows.
+    if images <= sentences {
+        let cost = similarity.values.iter().map(|value| -f64::from(*value)).collect();
+        let sentence_of = solve(&Cost { values: cost, rows: images, columns: sentences });
+        return sentence_of.into_iter().map(SentenceIndex).collect();
+    }
+    let mut cost = Vec::with_capacity(similarity.values.len());
+    for sentence in 0..sentences {
+        for image in 0..images {
+            cost.push(-f64::from(similarity.at(image, SentenceIndex(sentence))));
+        }
+    }
+    let image_of = solve(&Cost { values: cost, rows: sentences, columns: images });
+    let mut assigned = max(similarity);
+    for (sentence, image) in image_of.into_iter().enumerate() {
+        assigned[image] = SentenceIndex(sentence);
+    }
+    assigned
+}
+
+/// Costs to minimise; rows are at most as many as columns.
+struct Cost {
+    values: Vec<f64>,
+    rows: usize,
+    columns: usize,
+}
+
+/// The dual variables and the partial assignment, which one more row enters with every path.
+struct Solution {
+    row_price: Vec<f64>,
+    column_price: Vec<f64>,
+    column_of_row: Vec<Option<usize>>,
+    row_of_column: Vec<Option<usize>>,
+}
+
+/// The column of each row at the least total cost.
+fn solve(cost: &Cost) -> Vec<usize> {
+    let mut solution = Solution {
+        row_price: vec![0.0; cost.rows],
+        column_price: vec![0.0; cost.columns],
+        column_of_row: vec![None; cost.rows],
+        row_of_column: vec![None; cost.columns],
+    };
+    for row in 0..cost.rows {
+        assign_row(cost, &mut solution, row);
+    }
+    solution.column_of_row.into_iter().map(|column| column.expect("every row has been assigned")).collect()
+}
+
+/// Assigns `new_row` along the cheapest alternating path to a free column, and updates the prices.
+fn assign_row(cost: &Cost, solution: &mut Solution, new_row: usize) {
+    let mut path_cost = vec![f64::INFINITY; cost.columns];
+    let mut row_before: Vec<Option<usize>> = vec![None; cost.columns];
+    let mut visited_rows = Vec::new();
+    let mut visited_columns = Vec::new();
+    // Columns not yet visited, from the last to the first: with the comparison below, of equal free columns
+    // the lowest is chosen, as SciPy does.
+    let mut remaining: Vec<usize> = (0..cost.columns).rev().collect();
+    let mut row = new_row;
+    let mut lowest = 0.0;
+    let sink = loop {
+        visited_rows.push(row);
+        let reached = lowest;
+        let mut nearest = None;
+        lowest = f64::INFINITY;
+        for (at, &column) in remaining.iter().enumerate() {
+            let through_row = reached + cost.values[row * cost.columns + column]
+                - solution.row_price[row]
+                - solution.column_price[column];
+            if through_row < path_cost[column] {
+                row_before[column] = Some(row);
+                path_cost[column] = through_row;
+            }
+            #[expect(clippy::float_cmp, reason = "an exact tie goes to a free column, which ends the path")]
+            let ends_here = path_cost[column] == lowest && solution.row_of_column[column].is_none();
+            if path_cost[column] < lowest || ends_here {
+                lowest = path_cost[column];
+                nearest = Some(at);
+            }
+        }
+        let nearest = nearest.expect("costs are finite and a free column remains");
+        let column = remaining.swap_remove(nearest);
+        visited_columns.push(column);
+        match solution.row_of_column[column] {
+            Some(owner) => row = owner,
+            None => break column,
+        }
+    };
+
+    solution.row_price[new_row] += lowest;
+    for &row in &visited_rows {
+        if row != new_row {
+            let column = solution.column_of_row[row].expect("a visited row owns the column that led to it");
+            solution.row_price[row] += lowest - path_cost[column];
+        }
+    }
+    for &column in &visited_columns {
+        solution.column_price[column] -= lowest - path_cost[column];
+    }
+
+    // Each row on the path gives its column to the row behind it and takes the one ahead.
+    let mut column = sink;
+    loop {
+        let row = row_before[column].expect("a column on the path was reached from a row");
+        solution.row_of_column[column] = Some(row);
+        match solution.column_of_row[row].replace(column) {
+            Some(given_up) => column = given_up,
+            None => break,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentences(assigned: Vec<SentenceIndex>) -> Vec<usize> {
+        assigned.into_iter().map(|sentence| sentence.0).collect()
+    }
+
+    fn linear_of<const S: usize>(rows: &[[f32; S]]) -> Vec<usize> {
+        sentences(linear(&Similarity::new(rows.as_flattened(), rows.len(), S).unwrap()))
+    }
+
+    /// A linear congruential generator: the tests need arbitrary numbers, the same on every run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from((self.0 >> 33) % u64::try_from(bound).unwrap()).unwrap()
+        }
+    }
+
+    #[test]
+    fn the_optimum_beats_the_maximum_and_the_greedy_choice() {
+        // Both images are most similar to sentence 0; greedy gives 0 -> 0 and 1 -> 2.
+        let rows = [[0.365_877, 0.181_522, 0.316_004, 0.271_299], [0.363_983, 0.155_436, 0.306_775, 0.267_637]];
+        assert_eq!(linear_of(&rows), [2, 0]);
+        let rows = [[0.243_634, 0.317_588, 0.276_942], [0.223_311, 0.323_492, 0.261_188]];
+        assert_eq!(linear_of(&rows), [2, 1]);
+    }
+
+    #[test]
+    fn surplus_image_takes_its_best_sentence() {
+        assert_eq!(linear_of(&[[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), [1, 0, 1]);
+        assert_eq!(linear_of(&[[0.5, 0.5], [0.9, 0.0], [0.0, 0.9]]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn equal_similarities_fill_the_sentences_in_order() {
+        assert_eq!(linear_of(&[[0.5; 5]; 3]), [0, 1, 2]);
+        assert_eq!(sentences(max(&Similarity::new(&[0.5; 6], 2, 3).unwrap())), [0, 0]);
+    }
+
+    #[test]
+    fn no_images_are_no_assignments() {
+        assert_eq!(linear(&Similarity::new(&[], 0, 4).unwrap()), []);
+        assert_eq!(linear(&Similarity::new(&[], 0, 0).unwrap()), []);
+    }
+
+    #[test]
+    fn what_is_no_matrix_of_finite_numbers_is_refused() {
+        assert_eq!(
+            Similarity::new(&[0.0; 5], 2, 3).unwrap_err().to_string(),
+            "5 values do not fill a matrix of 2 images and 3 sentences"
+        );
+        assert_eq!(
+            Similarity::new(&[0.0, 0.0, 0.0, f32::NAN], 2, 2).unwrap_err(),
+            SimilarityError::NotFinite { image: 1, sentence: 1 }
+        );
+        assert_eq!(Similarity::new(&[], 3, 0).unwrap_err(), SimilarityError::NoSentence { images: 3 });
+    }
+
+    /// The largest total over all ways to give the rows distinct columns.
+    fn brute_force(rows: &[Vec<f64>], row: usize, taken: u32) -> f64 {
+        let Some(values) = rows.get(row) else { return 0.0 };
+        let mut best = f64::NEG_INFINITY;
+        for (column, value) in values.iter().enumerate() {
+            if taken & (1 << column) == 0 {
+                best = best.max(value + brute_force(rows, row + 1, taken | (1 << column)));
+            }
+        }
+        best
+    }
+
+    #[test]
+    fn the_total_is_that_of_an_exhaustive_search() {
+        let mut numbers = Numbers(7);
+        for case in 0..1_500 {
+            let (images, columns) = (1 + numbers.below(7), 1 + numbers.below(7));
+            // Few distinct values make many ties.
+            let steps = if case % 2 == 0 { 4 } else { 1_000 };
+            let values: Vec<f32> = (0..images * columns)
+                .map(|_| f32::from(u16::try_from(numbers.below(steps)).unwrap()) / 1_000.0)
+                .collect();
+            let similarity = Similarity::new(&values, images, columns).unwrap();
+            let assigned = linear(&similarity);
+
+            let value = |image: usize, sentence: usize| f64::from(similarity.at(image, SentenceIndex(sentence)));
+            let expected = if images <= columns {
+                let rows: Vec<Vec<f64>> =
+                    (0..images).map(|image| (0..columns).map(|s| value(image, s)).collect()).collect();
+                assert_eq!(assigned.iter().collect::<std::collections::BTreeSet<_>>().len(), images);
+                brute_force(&rows, 0, 0)
+            } else {
+                // The images that are not surplus are an optimal choice; which ones is not told apart here,
+                // so the best total over the choices that agree with the assignment is compared.
+                let rows: Vec<Vec<f64>> =
+                    (0..columns).map(|s| (0..images).map(|image| value(image, s)).collect()).collect();
+                let mut own: Vec<f64> = vec![f64::NEG_INFINITY; columns];
+                for (image, sentence) in assigned.iter().enumerate() {
+                    own[sentence.0] = own[sentence.0].max(value(image, sentence.0));
+                }
+                let total: f64 = own.iter().sum();
+                assert!((total - brute_force(&rows, 0, 0)).abs() < 1e-9, "case {case}");
+                continue;
+            };
+            let total: f64 = assigned.iter().enumerate().map(|(image, s)| value(image, s.0)).sum();
+            assert!((total - expected).abs() < 1e-9, "case {case}: {total} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_long_alternating_path_needs_no_stack() {
+        // Every row but the first prefers the column before its own.
+        let side = 600;
+        let mut values = vec![0.0_f32; side * side];
+        for row in 0..side {
+            values[row * side + row] = 0.5;
+            if row > 0 {
+                values[row * side + row - 1] = 0.6;
+            }
+        }
+        let similarity = Similarity::new(&values, side, side).unwrap();
+        let assigned = linear(&similarity);
+        let total: f64 = assigned.iter().enumerate().map(|(image, s)| f64::from(similarity.at(image, *s))).sum();
+        // The first row gives its column up, and all others gain.
+        assert!((total - f64::from(0.6_f32) * 599.0).abs() < 1e-3, "{total}");
+    }
+}
