@@ -181,18 +181,33 @@ struct Candidate {
     page_wishes: Option<String>,
 }
 
+/// Bytes in memory, and the permit for them to be there.
+#[derive(Debug)]
+struct Held {
+    fetched: Fetched,
+    room: OwnedSemaphorePermit,
+}
+
 /// A picture that stays.
 #[derive(Debug)]
 struct Picture {
-    fetched: Fetched,
+    source: Source,
     format: &'static str,
-    source_bytes: u64,
     blake3: String,
     sha256: String,
     size_px: (u32, u32),
     stored_px: (u32, u32),
     phash: u64,
     stored: Vec<u8>,
+}
+
+/// Where a picture's bytes came from; see [`ImagesRow`].
+#[derive(Debug)]
+struct Source {
+    final_url: String,
+    origin: &'static str,
+    fetched: String,
+    bytes: u64,
 }
 
 type Outcome = Result<Result<Picture, Refusal>, StageError>;
@@ -218,7 +233,7 @@ impl Stage for Download {
     fn open(config: Config, resources: &Resources) -> Result<Self, StageError> {
         check(&config).map_err(|cause| unusable("section", Self::NAME, cause, "mend the recipe"))?;
         let archive = match config.from.contains(&Origin::Archive) {
-            true => Some(Arc::new(Archive::open(resources, config.same_urlkey)?)),
+            true => Some(Arc::new(Archive::open(&config, resources)?)),
             false => None,
         };
         let web = match config.from.contains(&Origin::Web) {
@@ -341,12 +356,15 @@ impl Download {
         }
         let mut refused: Option<Refusal> = None;
         for origin in &self.config.from {
-            let (fetched, _body) = match origin {
+            let held = match origin {
                 Origin::Archive => self.from_archive(candidate, limits).await?,
-                Origin::Web => self.from_web(candidate, limits).await,
+                Origin::Web => {
+                    let web = self.web.as_ref().expect("opened where the config names it");
+                    web.fetch(&candidate.image_url, limits, &self.bodies).await
+                }
             };
-            match fetched {
-                Ok(fetched) => return self.keep(fetched, limits).await,
+            match held {
+                Ok(held) => return Ok(self.keep(held, limits).await),
                 Err(refusal) => {
                     let before = refused.map(|before| format!("{}: {}; ", before.reason.name(), before.evidence));
                     let evidence = before.unwrap_or_default() + &refusal.evidence;
@@ -372,4 +390,153 @@ impl Download {
         }
         None
     }
+
+    async fn from_archive(&self, candidate: &Candidate, limits: &Limits) -> Result<Result<Held, Refusal>, StageError> {
+        let archive = Arc::clone(self.archive.as_ref().expect("opened where the config names it"));
+        let room = room(&self.bodies).await;
+        let (candidate, limits) = (candidate.clone(), limits.clone());
+        let read = move || archive.fetch(&candidate.image_url, &candidate.page_timestamp, &limits);
+        let fetched = unless_panicked(tokio::task::spawn_blocking(read).await)?;
+        Ok(fetched.map(|fetched| Held { fetched, room }))
+    }
+
+    /// Decodes on a thread of its own; the order of rows is restored by the caller.
+    async fn keep(&self, held: Held, limits: &Limits) -> Result<Picture, Refusal> {
+        let _decoder = self.decoders.acquire().await.expect("never closed");
+        let (config, limits) = (Arc::clone(&self.config), limits.clone());
+        let work = move || {
+            let Held { fetched, room } = held;
+            let picture = picture(fetched, &config, &limits);
+            drop(room);
+            picture
+        };
+        unless_panicked(tokio::task::spawn_blocking(work).await)
+    }
+}
+
+/// Waits until one more body may be in memory.
+async fn room(bodies: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(bodies).acquire_owned().await.expect("never closed")
+}
+
+fn unless_panicked<T>(joined: Result<T, JoinError>) -> T {
+    match joined {
+        Ok(value) => value,
+        Err(cause) => std::panic::resume_unwind(cause.into_panic()),
+    }
+}
+
+/// Decodes, measures, bounds and encodes one image.
+fn picture(fetched: Fetched, config: &Config, limits: &Limits) -> Result<Picture, Refusal> {
+    let bytes = &fetched.bytes;
+    if bytes.is_empty() {
+        return Err(Refusal::new(Reason::EmptyBody, &fetched.final_url));
+    }
+    let decoded = decode(bytes, limits).map_err(|cause| {
+        let reason = match cause {
+            DecodeError::TooManyBytes { .. } => Reason::ImageTooLarge,
+            DecodeError::TooManyPixels { .. } => Reason::TooManyPixels,
+            _ => Reason::NotDecodable,
+        };
+        Refusal::new(reason, cause)
+    })?;
+    let (format, original) = (decoded.format.name(), decoded.rgb);
+    let size_px = (original.width_px(), original.height_px());
+    let phash = phash(&original).0;
+    let blake3 = blake3::hash(bytes).to_hex().to_string();
+    let sha256 = format!("{:x}", Sha256::digest(bytes));
+    let is_small = size_px.0.max(size_px.1) <= config.max_side_px && bytes.len() <= MAX_ORIGINAL_BYTES;
+    let source_bytes = u64::try_from(bytes.len()).expect("usize fits u64");
+    let (stored, stored_px) = if config.encoding == Encoding::Original && is_small {
+        (fetched.bytes, size_px)
+    } else {
+        let bounded = bound(original, config.max_side_px);
+        let stored = encode_jpeg(&bounded, config.jpeg_quality);
+        // A side beyond JPEG's is a matter of `max_side_px` and the limits: no such picture can be stored.
+        let stored = stored.map_err(|cause| Refusal::new(Reason::TooManyPixels, cause))?;
+        (stored, (bounded.width_px(), bounded.height_px()))
+    };
+    let (final_url, origin, fetched) = (fetched.final_url, fetched.origin, fetched.fetched);
+    let source = Source { final_url, origin, fetched, bytes: source_bytes };
+    Ok(Picture { source, format, blake3, sha256, size_px, stored_px, phash, stored })
+}
+
+/// The two tables, row for row.
+struct Writers {
+    images: TableWriter<Images>,
+    pixels: TableWriter<Pixels>,
+}
+
+impl Writers {
+    fn push(
+        &mut self,
+        candidate: &Candidate,
+        picture: &Picture,
+        accounts: &mut Accounts<'_>,
+    ) -> Result<(), StageError> {
+        accounts.kept(Unit::Candidates);
+        accounts.bytes(picture.source.bytes);
+        accounts.fact(&format!("images_from_{}_count", picture.source.origin), 1);
+        let (document_id, image_index) = (candidate.document_id.as_str(), candidate.image_index);
+        self.images.push(&ImagesRow {
+            document_id,
+            image_index,
+            image_url: &candidate.image_url,
+            final_url: &picture.source.final_url,
+            origin: picture.source.origin,
+            fetched: &picture.source.fetched,
+            format: picture.format,
+            source_bytes: picture.source.bytes,
+            blake3: &picture.blake3,
+            sha256: &picture.sha256,
+            width_px: picture.size_px.0,
+            height_px: picture.size_px.1,
+            stored_width_px: picture.stored_px.0,
+            stored_height_px: picture.stored_px.1,
+            phash: picture.phash,
+            alt: candidate.alt.as_deref(),
+            follows_sentence: candidate.follows_sentence,
+        })?;
+        self.pixels.push(&PixelsRow { document_id, image_index, bytes: &picture.stored })?;
+        Ok(())
+    }
+}
+
+impl Candidate {
+    fn of(row: &CandidatesRow<'_>) -> Self {
+        Self {
+            document_id: row.document_id.to_owned(),
+            image_index: row.image_index,
+            image_url: row.image_url.to_owned(),
+            page_timestamp: row.page_timestamp.to_owned(),
+            alt: row.alt.map(str::to_owned),
+            follows_sentence: row.follows_sentence,
+            page_wishes: row.page_wishes.map(str::to_owned),
+        }
+    }
+}
+
+/// Statuses that send on to another place (RFC 9110, section 15.4).
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+/// Where a redirect from `url` leads, by its Location.
+fn redirect_target(url: &Url, location: Option<&str>) -> Result<Url, Refusal> {
+    let Some(location) = location else {
+        return Err(Refusal::new(Reason::BadRedirect, format_args!("{url} names no target")));
+    };
+    match url.join(location.trim()) {
+        Ok(target) if matches!(target.scheme(), "http" | "https") => Ok(target),
+        Ok(target) => Err(Refusal::new(Reason::BadRedirect, format_args!("{url} leads to {}:", target.scheme()))),
+        Err(cause) => Err(Refusal::new(Reason::BadRedirect, format_args!("{url}: {cause}"))),
+    }
+}
+
+/// The body, transfer and content codings undone, within the limit on an image.
+fn body_of(message: &HttpMessage<'_>, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let too_large = || Refusal::new(Reason::ImageTooLarge, format_args!("more than {} bytes", limits.image_bytes));
+    let of_image = Limits { page_bytes: limits.image_bytes, ..limits.clone() };
+    let bytes = message.payload(&of_image).map_err(|_| too_large())?.bytes.into_owned();
+    if u64::try_from(bytes.len()).expect("usize fits u64") > limits.image_bytes { Err(too_large()) } else { Ok(bytes) }
 }

@@ -58,7 +58,7 @@ fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0x64, 0xff9b, ..] => Some("a wrapped IPv4 address"),
         [0xfc00..=0xfdff, ..] => Some("private"),
         [0xfe80..=0xfeff, ..] => Some("link-local"),
-        [0xff00.., ..] => Some("multicast"),
+        [0xff00..=0xffff, ..] => Some("multicast"),
         [0x2000..=0x3fff, ..] => FORBIDDEN_V6
             .iter()
             .find(|(first, prefix, _)| (address.to_bits() ^ first.to_bits()).leading_zeros() >= *prefix)

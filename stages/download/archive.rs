@@ -13,19 +13,23 @@
 //! not compared; a damaged gzip member fails by its checksum.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::io::BufReader;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 use weft_core::limits::Limits;
 use weft_core::reject::Reason;
-use weft_core::stage::StageError;
+use weft_core::stage::{Resources, StageError};
 
-use super::{Fetched, Refusal, clock, is_redirect};
+use super::robots;
+use super::{Config, Fetched, Refusal, clock, is_redirect};
 use crate::formats::cdx::{BlockLines, BlockRef, CaptureLine, ClusterIndex, block_lines};
-use crate::formats::outside::OutsideRoot;
+use crate::formats::http::HttpMessage;
+use crate::formats::outside::{OutsideError, OutsideRoot, open_file, with_causes};
 use crate::formats::surt;
-use crate::formats::warc::{RecordKind, WarcReader};
+use crate::formats::warc::{Problem, Record, WarcError, WarcReader};
 
 /// Text of index blocks held at once; Common Crawl's have about 1 MB each.
 const CACHE_BYTES: usize = 64 << 20;
@@ -33,18 +37,22 @@ const CACHE_BYTES: usize = 64 << 20;
 /// A crawl that images are looked up in.
 #[derive(Debug)]
 pub(super) struct Archive {
-    pub(super) root: OutsideRoot,
+    root: OutsideRoot,
     /// Folder of the index below the root.
-    pub(super) index_folder: String,
-    pub(super) index: ClusterIndex,
+    index_folder: String,
+    index: ClusterIndex,
     /// Whether a capture counts that shares no more than the urlkey.
-    pub(super) same_urlkey: bool,
-    pub(super) cache: Mutex<Cache>,
+    same_urlkey: bool,
+    /// How wishes name us.
+    token: String,
+    /// Words of an X-Robots-Tag that keep an image out.
+    opt_out: Vec<String>,
+    cache: Mutex<Cache>,
 }
 
 /// The blocks used last, latest at the end.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+struct Cache {
     blocks: VecDeque<Cached>,
     bytes: usize,
 }
@@ -58,6 +66,28 @@ struct Cached {
 }
 
 impl Archive {
+    /// Opens the crawl and reads its index's summary.
+    ///
+    /// # Errors
+    /// [`StageError::Outside`] where there is none, or it is damaged.
+    pub(super) fn open(config: &Config, resources: &Resources) -> Result<Self, StageError> {
+        let Some(crawl) = &resources.crawl else {
+            let way_out = "name a crawl in the recipe, or download from the web alone";
+            return Err(super::unusable("crawl", "", "the recipe names none", way_out));
+        };
+        let root = OutsideRoot::open(&crawl.root, &resources.user_agent)
+            .map_err(|cause| cause.into_stage_error("crawl", crawl.name.clone()))?;
+        let place = crawl.cluster.location.display().to_string();
+        let summary = open_file(&crawl.cluster.location)
+            .map_err(|cause| cause.into_stage_error("index summary", place.clone()))?;
+        let index = ClusterIndex::parse(BufReader::new(summary), &Limits::default())
+            .map_err(|cause| super::unusable("index summary", &place, with_causes(&cause), "fetch the index again"))?;
+        let index_folder = crawl.index.trim_end_matches('/').to_owned();
+        let token = robots::product_token(&resources.user_agent).to_owned();
+        let (same_urlkey, opt_out) = (config.same_urlkey, config.opt_out.clone());
+        Ok(Self { root, index_folder, index, same_urlkey, token, opt_out, cache: Mutex::default() })
+    }
+
     /// Gets one image; `page_timestamp` has 14 digits.
     ///
     /// # Errors
@@ -103,9 +133,7 @@ impl Archive {
         let Some(urlkey) = surt::urlkey(url.as_str()) else { return Ok(None) };
         let mut captures = self.captures_of(&urlkey, limits)?;
         captures.retain(|capture| capture.status.is_some() && capture.mime.as_deref() != Some("warc/revisit"));
-        let is_same = |capture: &CaptureLine| {
-            capture.url == url.as_str() || Url::parse(&capture.url).is_ok_and(|other| other == *url)
-        };
+        let is_same = |capture: &CaptureLine| is_same_url(&capture.url, url.as_str());
         if !self.same_urlkey || captures.iter().any(is_same) {
             captures.retain(is_same);
         }
@@ -146,7 +174,11 @@ impl Archive {
             return Ok(lines);
         }
         // Not under the lock: two that miss at once read twice, and nobody waits for a stranger's block.
-        let stored = self.root.read_range(&self.block_path(block), block.offset, block.length)?;
+        let path = self.block_path(block);
+        let stored = self
+            .root
+            .read_range(&path, block.offset, block.length)
+            .map_err(|cause| cause.into_stage_error("index block", format!("{path} at {}", block.offset)))?;
         let lines = block_lines(&stored, limits);
         if let Some(damage) = &lines.damage {
             return Err(self.bad_block(block, damage.to_string()));
@@ -157,17 +189,12 @@ impl Archive {
     }
 
     fn block_path(&self, block: &BlockRef) -> String {
-        format!("{}/{}", self.index_folder.trim_end_matches('/'), block.shard)
+        format!("{}/{}", self.index_folder, block.shard)
     }
 
     fn bad_block(&self, block: &BlockRef, cause: String) -> StageError {
-        StageError::Outside {
-            what: "index block",
-            place: format!("{} at {}", self.block_path(block), block.offset),
-            cause,
-            way_out: "fetch the index again",
-            retry: false,
-        }
+        let place = format!("{} at {}", self.block_path(block), block.offset);
+        super::unusable("index block", &place, cause, "fetch the index again")
     }
 
     /// Where a redirect leads: as the index says, else as its record does.
@@ -180,17 +207,86 @@ impl Archive {
         if let Some(target) = capture.redirect.as_deref().filter(|target| !matches!(*target, "" | "-")) {
             return Ok(super::redirect_target(url, Some(target)));
         }
-        self.with_message(capture, limits, |message| super::redirect_target(url, message.header("location")))
+        let record = match self.record(capture, limits)? {
+            Ok(record) => record,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(message_of(&record, limits).and_then(|message| super::redirect_target(url, message.header("location"))))
     }
 
     fn read(&self, capture: CaptureLine, limits: &Limits) -> Result<Result<Fetched, Refusal>, StageError> {
-        let body = self.with_message(&capture, limits, |message| super::body_of(message, limits))?;
-        Ok(body.map(|bytes| Fetched {
-            bytes,
-            final_url: capture.url,
-            origin: "archive",
-            fetched: capture.timestamp,
-        }))
+        let record = match self.record(&capture, limits)? {
+            Ok(record) => record,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let body = message_of(&record, limits).and_then(|message| {
+            self.check_wishes(&message)?;
+            super::body_of(&message, limits)
+        });
+        let (final_url, fetched) = (capture.url, capture.timestamp);
+        Ok(body.map(|bytes| Fetched { bytes, final_url, origin: "archive", fetched }))
+    }
+
+    /// What the server asked for when the crawl came holds as it does on the live web.
+    fn check_wishes(&self, message: &HttpMessage<'_>) -> Result<(), Refusal> {
+        for (name, value) in &message.headers {
+            if name.eq_ignore_ascii_case("x-robots-tag")
+                && let Some(word) = robots::wish(value, &self.token, &self.opt_out)
+            {
+                return Err(Refusal::new(Reason::OptedOut, format_args!("archived X-Robots-Tag: {word}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The capture's record.
+    fn record(&self, capture: &CaptureLine, limits: &Limits) -> Result<Result<Record, Refusal>, StageError> {
+        let place = format!("{} at {}", capture.filename, capture.offset);
+        let refused = |reason, cause: &dyn fmt::Display| Ok(Err(Refusal::new(reason, format_args!("{place}: {cause}"))));
+        if capture.length > limits.record_bytes {
+            return refused(Reason::ImageTooLarge, &format_args!("{} bytes", capture.length));
+        }
+        let stored = match self.root.read_range(&capture.filename, capture.offset, capture.length) {
+            Ok(stored) => stored,
+            Err(cause @ (OutsideError::Missing { .. } | OutsideError::Escapes { .. })) => {
+                return refused(Reason::WarcMissing, &cause);
+            }
+            Err(cause @ OutsideError::Short { .. }) => return refused(Reason::RecordDamaged, &cause),
+            Err(cause) => return Err(cause.into_stage_error("record", place)),
+        };
+        let first = WarcReader::open(stored.as_slice(), limits.clone()).map(|mut records| records.next());
+        let record = match first {
+            Ok(Some(Ok(record))) => record,
+            Ok(None) => return refused(Reason::RecordDamaged, &"no record"),
+            Ok(Some(Err(cause @ WarcError::TooLarge { .. }))) => {
+                return refused(Reason::ImageTooLarge, &with_causes(&cause));
+            }
+            Ok(Some(Err(cause))) | Err(cause) => return refused(Reason::RecordDamaged, &with_causes(&cause)),
+        };
+        if let Some(Problem::Damaged { cause }) = record.problems.iter().find(is_damage) {
+            return refused(Reason::RecordDamaged, cause);
+        }
+        match record.uri() {
+            Some(uri) if is_same_url(&uri, &capture.url) => Ok(Ok(record)),
+            uri => refused(Reason::RecordOfOtherUrl, &uri.unwrap_or_default()),
+        }
+    }
+}
+
+fn is_damage(problem: &&Problem) -> bool {
+    matches!(problem, Problem::Damaged { .. })
+}
+
+/// The same bytes, or two spellings of one URL (WHATWG URL).
+fn is_same_url(left: &str, right: &str) -> bool {
+    left == right || Url::parse(left).is_ok_and(|left| Url::parse(right).is_ok_and(|right| left == right))
+}
+
+fn message_of<'r>(record: &'r Record, limits: &Limits) -> Result<HttpMessage<'r>, Refusal> {
+    match record.http(limits) {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err(Refusal::new(Reason::RecordDamaged, "the record holds no http answer")),
+        Err(cause) => Err(Refusal::new(Reason::RecordDamaged, cause)),
     }
 }
 

@@ -18,13 +18,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, LOCATION};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use url::{Host as UrlHost, Url};
 use weft_core::limits::Limits;
 use weft_core::reject::Reason;
 
 use super::robots::{self, Robots};
-use super::{Fetched, Refusal, clock, is_redirect};
+use super::{Fetched, Held, Refusal, clock, is_redirect};
 use crate::formats::http::HttpMessage;
 
 /// A longer URL is not asked for: servers need not take it (RFC 9110, section 4.1).
@@ -75,6 +75,14 @@ struct Answer {
     status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
+    room: OwnedSemaphorePermit,
+}
+
+/// How much of a body is wanted.
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    most_bytes: u64,
+    overlong: Overlong,
 }
 
 /// What becomes of a body longer than the limit.
@@ -113,16 +121,16 @@ impl Web {
         Ok(Self { client, settings, token, hosts: Mutex::default() })
     }
 
-    /// How robots.txt names us.
-    pub(super) fn token(&self) -> &str {
-        &self.token
-    }
-
     /// Gets one image.
     ///
     /// # Errors
     /// The image's fault, or its host's.
-    pub(super) async fn fetch(&self, image_url: &str, limits: &Limits) -> Result<Fetched, Refusal> {
+    pub(super) async fn fetch(
+        &self,
+        image_url: &str,
+        limits: &Limits,
+        bodies: &Arc<Semaphore>,
+    ) -> Result<Held, Refusal> {
         let mut url = Url::parse(image_url).map_err(|cause| Refusal::new(Reason::NotAUrl, cause))?;
         let mut left = self.settings.deadline;
         let mut seen = BTreeSet::new();
@@ -132,8 +140,9 @@ impl Web {
                 return Err(Refusal::new(Reason::TooManyRedirects, format_args!("back at {url}")));
             }
             let (host, origin) = self.check_target(&url)?;
-            self.check_robots(&host, &origin, &url).await?;
-            let answer = self.get(&host, &url, &mut left, limits.image_bytes, Overlong::Refuse).await?;
+            self.check_robots(&host, &origin, &url, bodies).await?;
+            let want = Want { most_bytes: limits.image_bytes, overlong: Overlong::Refuse };
+            let answer = self.get(&host, &url, &mut left, want, bodies).await?;
             for value in answer.headers.get_all("x-robots-tag") {
                 let value = String::from_utf8_lossy(value.as_bytes());
                 if let Some(word) = robots::wish(&value, &self.token, &self.settings.opt_out_words) {
@@ -144,7 +153,8 @@ impl Web {
                 200 => {
                     let bytes = decoded(&answer, limits)?;
                     let fetched = clock::digits_of(SystemTime::now());
-                    return Ok(Fetched { bytes, final_url: url.into(), origin: "web", fetched });
+                    let fetched = Fetched { bytes, final_url: url.into(), origin: "web", fetched };
+                    return Ok(Held { fetched, room: answer.room });
                 }
                 status if is_redirect(status) => url = redirect_target(&url, &answer)?,
                 status => return Err(Refusal::new(Reason::Status(status), &url)),
@@ -200,20 +210,27 @@ impl Web {
     }
 
     /// Asks the origin's robots.txt, once, whether `url` may be fetched.
-    async fn check_robots(&self, host: &Arc<Host>, origin: &str, url: &Url) -> Result<(), Refusal> {
+    async fn check_robots(
+        &self,
+        host: &Arc<Host>,
+        origin: &str,
+        url: &Url,
+        bodies: &Arc<Semaphore>,
+    ) -> Result<(), Refusal> {
         let cell = {
             let mut robots = host.robots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(robots.entry(origin.to_owned()).or_default())
         };
-        let robots = cell.get_or_init(|| self.fetch_robots(origin)).await.as_ref().map_err(Clone::clone)?;
+        let robots = cell.get_or_init(|| self.fetch_robots(origin, bodies)).await.as_ref().map_err(Clone::clone)?;
         match robots.forbids(&path_and_query(url)) {
             Some(rule) => Err(Refusal::new(Reason::OptedOut, format_args!("robots.txt of {origin}: {rule}"))),
             None => Ok(()),
         }
     }
 
-    async fn fetch_robots(&self, origin: &str) -> Result<Robots, Refusal> {
-        let most = u64::try_from(robots::MAX_BYTES).expect("usize fits u64");
+    async fn fetch_robots(&self, origin: &str, bodies: &Arc<Semaphore>) -> Result<Robots, Refusal> {
+        let most_bytes = u64::try_from(robots::MAX_BYTES).expect("usize fits u64");
+        let want = Want { most_bytes, overlong: Overlong::Cut };
         let mut left = self.settings.deadline;
         let mut url = Url::parse(origin)
             .and_then(|origin| origin.join("/robots.txt"))
@@ -221,7 +238,7 @@ impl Web {
         for _ in 0..=ROBOTS_REDIRECTS {
             let of_robots = |refusal: Refusal| Refusal::new(refusal.reason, format_args!("{url}: {}", refusal.evidence));
             let (host, _) = self.check_target(&url).map_err(of_robots)?;
-            let answer = self.get(&host, &url, &mut left, most, Overlong::Cut).await.map_err(of_robots)?;
+            let answer = self.get(&host, &url, &mut left, want, bodies).await.map_err(of_robots)?;
             match answer.status {
                 200 => return Ok(Robots::parse(&answer.body, &self.token)),
                 status @ 500.. => {
@@ -243,14 +260,16 @@ impl Web {
         host: &Host,
         url: &Url,
         left: &mut Duration,
-        most_bytes: u64,
-        overlong: Overlong,
+        want: Want,
+        bodies: &Arc<Semaphore>,
     ) -> Result<Answer, Refusal> {
         let _turn = host.turn.acquire().await.expect("no turn is ever closed");
         let free_at = *host.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         tokio::time::sleep_until(free_at.into()).await;
+        // After the turn, so that those who wait for a slow host take nobody's room.
+        let room = super::room(bodies).await;
         let began = Instant::now();
-        let answer = tokio::time::timeout(*left, self.exchange(url, most_bytes, overlong)).await;
+        let answer = tokio::time::timeout(*left, self.exchange(url, want, room)).await;
         *left = left.saturating_sub(began.elapsed());
         *host.free_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.settings.min_delay;
         answer.unwrap_or_else(|_| {
@@ -259,14 +278,15 @@ impl Web {
         })
     }
 
-    async fn exchange(&self, url: &Url, most_bytes: u64, overlong: Overlong) -> Result<Answer, Refusal> {
+    async fn exchange(&self, url: &Url, want: Want, room: OwnedSemaphorePermit) -> Result<Answer, Refusal> {
+        let Want { most_bytes, overlong } = want;
         let sent = self.client.get(url.clone()).send().await;
         let mut response = sent.map_err(|cause| classified(url, cause))?;
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         if status != 200 {
-            return Ok(Answer { status, headers, body });
+            return Ok(Answer { status, headers, body, room });
         }
         let too_large = || Refusal::new(Reason::ImageTooLarge, format_args!("more than {most_bytes} bytes"));
         if overlong == Overlong::Refuse && response.content_length().is_some_and(|length| length > most_bytes) {
@@ -283,7 +303,7 @@ impl Web {
                 }
             }
         }
-        Ok(Answer { status, headers, body })
+        Ok(Answer { status, headers, body, room })
     }
 }
 
