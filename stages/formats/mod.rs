@@ -1,8 +1,10 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
+pub mod encoding;
 pub mod http;
 pub mod inflate;
+pub mod page;
 pub mod sentences;
 pub mod surt;
 pub mod warc;
