@@ -607,3 +607,8 @@ fn key_of(line: &[u8]) -> &[u8] {
 fn bad_line(block: &BlockRef, at: usize, cause: String) -> CdxError {
     CdxError::BadBlockLine { shard: Arc::clone(&block.shard), offset: block.offset, line_number: at + 1, cause }
 }
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;

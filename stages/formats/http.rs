@@ -215,11 +215,11 @@ fn status_of(start_line: &str) -> Option<u16> {
 
 /// Adds one header line, or joins a continuation to the line before; whether the line was either.
 pub(crate) fn push_header(headers: &mut Vec<(String, String)>, line: &[u8]) -> bool {
-    if line.starts_with(b" ") || line.starts_with(b"\t") {
-        if let Some((_, value)) = headers.last_mut() {
-            value.push_str(&decode_text(line));
-            return true;
-        }
+    if (line.starts_with(b" ") || line.starts_with(b"\t"))
+        && let Some((_, value)) = headers.last_mut()
+    {
+        value.push_str(&decode_text(line));
+        return true;
     }
     let Some(colon) = line.iter().position(|&byte| byte == b':') else { return false };
     let (name, value) = line.split_at(colon);

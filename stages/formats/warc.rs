@@ -33,6 +33,9 @@ const PEEK_BYTES: usize = 16 << 10;
 /// Something wrong with one record that was read over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// The file is in the older ARC format; noted at its first record.
+    #[error("an arc file, read with the field names of warc")]
+    ArcFile,
     /// The head breaks the format in a way that the lenient parser reads over.
     #[error("the head breaks the format")]
     OddHead,
@@ -228,7 +231,7 @@ impl<R: Read> WarcReader<R> {
     /// Reads the record whose first line is `line`.
     fn read_record(&mut self, line: &[u8], offset: u64) -> Result<Record, WarcError> {
         let format = self.format_of(line).ok_or(WarcError::NotARecord { offset })?;
-        self.format = Some(format);
+        let is_first = self.format.replace(format).is_none();
         let (head, kind, stated) = match format {
             Format::Warc => self.read_warc_head(line, offset)?,
             Format::Arc { columns } => self.read_arc_head(line, columns, offset)?,
@@ -236,6 +239,9 @@ impl<R: Read> WarcReader<R> {
         let is_arc = format != Format::Warc;
         let Head { fields, problems } = head;
         let mut record = Record { kind, offset, length: None, fields, block: Vec::new(), problems, is_arc };
+        if is_first && is_arc {
+            record.problems.push(Problem::ArcFile);
+        }
         note_odd_fields(&mut record);
 
         let limit = self.limits.record_bytes;
@@ -498,9 +504,11 @@ pub fn parse_record(stored: &[u8], limits: &Limits) -> Result<Record, WarcError>
     Ok(record)
 }
 
+/// Whether a line, which is not empty, begins a record.
 fn begins_record(line: &[u8], format: Format) -> bool {
     match format {
-        Format::Warc => line.starts_with(b"WARC/"),
+        // A beginning of it alone is a record that the file's end cuts off.
+        Format::Warc => line.starts_with(b"WARC/") || b"WARC/".starts_with(line),
         Format::Arc { columns } => head::parse_arc(line, columns).is_some(),
     }
 }
@@ -522,3 +530,8 @@ fn note_odd_fields(record: &mut Record) {
 fn length_u64(length: usize) -> u64 {
     u64::try_from(length).expect("usize fits u64")
 }
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;

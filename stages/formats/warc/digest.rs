@@ -1,8 +1,8 @@
 //! Checks the digests that a record states of its block and of its payload.
 //!
-//! A digest is `algorithm:value`, the value in base 32, base 16 or base 64 (with either alphabet): told apart
-//! by its length, the way warcio does it. The payload's digest is that of the body as transferred, with its
-//! chunks, as most crawlers compute it.
+//! A digest is `algorithm:value`, the value in base 32 (upper case), base 16 (either case) or base 64 (either
+//! alphabet); it is right if it is right in one of them. The payload's digest is that of the body as
+//! transferred, with its chunks, as most crawlers compute it.
 
 use md5::Md5;
 use sha1::Sha1;
@@ -24,13 +24,9 @@ pub(super) fn verify(stated: &str, bytes: &[u8]) -> Verdict {
     let Some((algorithm, value)) = stated.split_once(':') else { return Verdict::UnknownAlgorithm };
     let Some(digest) = digest_of(algorithm, bytes) else { return Verdict::UnknownAlgorithm };
     let base32 = encode_base32(&digest);
-    let is_right = if value.len() == base32.len() || value.len() == base32.trim_end_matches('=').len() {
-        value.trim_end_matches('=') == base32.trim_end_matches('=')
-    } else if value.len() == 2 * digest.len() {
-        decode_base16(value).is_some_and(|value| value == digest)
-    } else {
-        decode_base64(value).is_some_and(|value| value == digest)
-    };
+    let is_right = value.trim_end_matches('=') == base32.trim_end_matches('=')
+        || decode_base16(value).is_some_and(|value| value == digest)
+        || decode_base64(value).is_some_and(|value| value == digest);
     if is_right { Verdict::Right } else { Verdict::Wrong }
 }
 

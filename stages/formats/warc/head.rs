@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_head_by_the_rules_is_read_without_a_problem() {
-        let head = parse_warc(b"WARC/1.1\r\nWARC-Type: response\r\nContent-Length:  7 \r\n\r\n");
+        let head = parse_warc(b"WARC/1.1\r\nWARC-Type: response\r\nContent-Length:  7\r\n\r\n");
         assert_eq!(head.fields[1], ("Content-Length".to_owned(), "7".to_owned()));
         assert_eq!(head.problems, []);
     }
