@@ -7,6 +7,7 @@ use weft_core::stage::{Entry, entry};
 pub mod crawl;
 mod evidence;
 pub mod fetch;
+pub mod extract;
 pub mod formats;
 pub mod ingest;
 pub mod locate;
