@@ -2,29 +2,46 @@
 //!
 //! Listing this folder shows the pipeline; [`all`] is its order.
 
+use std::sync::LazyLock;
+
 use weft_core::stage::{Entry, entry};
 
+pub mod assign;
 pub mod crawl;
+pub mod dedup;
+pub mod download;
 mod evidence;
-pub mod fetch;
 pub mod extract;
+pub mod fetch;
 pub mod formats;
 pub mod ingest;
+pub mod interleave;
+mod joins;
 pub mod locate;
 pub mod matching;
+pub mod measure;
+pub mod select;
 
 #[cfg(test)]
 mod archive_org_test;
 
+static ALL: LazyLock<[Entry; 10]> = LazyLock::new(|| {
+    [
+        entry::<ingest::Ingest>(),
+        entry::<locate::Locate>(),
+        entry::<fetch::Fetch>(),
+        entry::<extract::Extract>(),
+        entry::<download::Download>(),
+        entry::<dedup::Dedup>(),
+        entry::<measure::Measure>(),
+        entry::<select::Select>(),
+        entry::<assign::Assign>(),
+        entry::<interleave::Interleave>(),
+    ]
+});
+
 /// The stages, in pipeline order.
 #[must_use]
 pub fn all() -> &'static [Entry] {
-    static ALL: std::sync::LazyLock<Vec<Entry>> =
-        std::sync::LazyLock::new(|| vec![entry::<ingest::Ingest>(), entry::<locate::Locate>(), entry::<fetch::Fetch>()]);
-    &ALL
+    &*ALL
 }
-pub mod assign;
-pub mod dedup;
-pub mod interleave;
-mod joins;
-pub mod select;
