@@ -54,3 +54,42 @@ pub fn cluster(crawl: &Crawl) -> Result<ClusterIndex, StageError> {
     }
     Ok(cluster)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use weft_core::stage::OutsideFile;
+
+    use super::*;
+
+    fn crawl_with(summary: &[u8]) -> (tempfile::TempDir, Crawl) {
+        let folder = tempfile::tempdir().unwrap();
+        let location = folder.path().join("cluster.idx");
+        let file = std::fs::File::options().write(true).create_new(true).open(&location);
+        file.unwrap().write_all(summary).unwrap();
+        let cluster = OutsideFile { name: String::new(), location, digest: String::new(), bytes: 0 };
+        let crawl = Crawl { name: "test".to_owned(), root: String::new(), index: String::new(), cluster };
+        (folder, crawl)
+    }
+
+    #[test]
+    fn a_summary_that_is_no_use_is_named_with_a_way_out() {
+        let line = "b 20190418000000\tcdx-00000.gz\t0\t1\n";
+        let (_folder, crawl) = crawl_with(line.as_bytes());
+        assert_eq!(cluster(&crawl).unwrap().blocks().len(), 1);
+        for (summary, cause) in [
+            (String::new(), "it names no block"),
+            (format!("{line}{}", line.replace('b', "a")), "line 2 is out of order"),
+            ("not a summary".to_owned(), "bad line 1"),
+        ] {
+            let (folder, crawl) = crawl_with(summary.as_bytes());
+            let message = cluster(&crawl).unwrap_err().to_string();
+            assert!(message.contains(cause) && message.contains("get the crawl's cluster.idx again"), "{message}");
+            assert!(message.contains(&folder.path().display().to_string()), "{message}");
+        }
+        let (folder, crawl) = crawl_with(b"");
+        drop(folder);
+        assert!(cluster(&crawl).unwrap_err().to_string().contains("is not there"));
+    }
+}

@@ -13,6 +13,7 @@ mod lines;
 mod timestamp;
 
 use std::borrow::Cow;
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 use weft_core::context::Context;
@@ -119,7 +120,7 @@ impl Ingest {
     }
 }
 
-fn open_lines(source: &OutsideFile, limits: &Limits) -> Result<Lines<std::fs::File>, StageError> {
+fn open_lines(source: &OutsideFile, limits: &Limits) -> Result<Lines<impl Read + use<>>, StageError> {
     let place = || source.location.display().to_string();
     let file = open_file(&source.location).map_err(|cause| cause.into_stage_error("source file", place()))?;
     Lines::open(file, limits).map_err(|cause| StageError::Outside {
@@ -202,7 +203,8 @@ fn document_of<'a>(line: &Line<'a>, limits: &Limits) -> Result<Document<'a>, Ref
         return refuse(Reason::BadTimestamp, format!("`{}`", clipped(&entry.timestamp)));
     };
     let document_id = document_id(&entry.url, &timestamp);
-    if entry.text.trim().is_empty() {
+    // Control characters alone make no sentence either.
+    if entry.text.chars().all(|c| c.is_whitespace() || c.is_control()) {
         let evidence = format!("`{}` has a text of {} bytes, all blank", clipped(&entry.url), entry.text.len());
         return Err(Refusal { reason: Reason::NoText, evidence, document_id });
     }
@@ -312,7 +314,7 @@ mod tests {
             br#"{"text": "t", "timestamp": "2019-04-18T12:57:54Z"}"#,
             br#"{"text": "t", "timestamp": "2019-04-18T12:57:54Z", "url": ""}"#,
             br#"{"text": "t", "timestamp": "yesterday", "url": "http://b.example/"}"#,
-            br#"{"text": " \n", "timestamp": "2019-04-18T12:57:54Z", "url": "http://b.example/"}"#,
+            br#"{"text": " \u001c", "timestamp": "2019-04-18T12:57:54Z", "url": "http://b.example/"}"#,
             b"{\"text\": \"\xff\"}",
             long.as_bytes(),
             b"",
@@ -331,7 +333,7 @@ mod tests {
             ("no_text", "line 5: `http://b.example/` has a text of 2 bytes, all blank"),
             ("not_utf8", "line 6: invalid utf-8 sequence of 1 bytes from index 10"),
             ("line_too_long", "line 7: 312 bytes; line_bytes is 200"),
-            ("bad_line", "line 8: EOF while parsing a value at line 1 column 0"),
+            ("bad_line", "line 8: EOF while parsing a value at column 0"),
             ("bad_line", "line 9: invalid type: null, expected a string at column 13"),
         ];
         let rejects = rejects(&context);

@@ -184,11 +184,17 @@ fn capture_of<'l>(document: &DocumentsRow<'_>, lines: &'l [CaptureLine]) -> Resu
         let reason = first.status.map_or(Reason::NotAResponse, Reason::Status);
         return Err((reason, quoted(at_time.into_iter())));
     };
-    let is_one_payload = fitting.iter().all(|line| line.digest == capture.digest);
-    if fitting.len() > 1 && (!is_one_payload || capture.digest.is_none()) {
+    let digest = digest_of(capture);
+    let is_one_payload = digest.is_some() && fitting.iter().all(|line| digest_of(line) == digest);
+    if fitting.len() > 1 && !is_one_payload {
         return Err((Reason::AmbiguousCapture, quoted(fitting.into_iter())));
     }
     Ok(Fitting { capture, lines: fitting.len() })
+}
+
+/// The payload's digest; indexes write a dash where they have none.
+fn digest_of(line: &CaptureLine) -> Option<&str> {
+    line.digest.as_deref().filter(|digest| !digest.is_empty() && *digest != "-")
 }
 
 /// The first few lines as a person would look them up, and how many there are.
@@ -212,7 +218,7 @@ fn row_of<'r>(document: &'r DocumentsRow<'_>, capture: &'r CaptureLine) -> Captu
         offset: capture.offset,
         document_id: document.document_id,
         length: capture.length,
-        digest: capture.digest.as_deref(),
+        digest: digest_of(capture),
         mime_detected: capture.mime_detected.as_deref(),
         url: document.url,
         timestamp: document.timestamp,

@@ -7,6 +7,7 @@ use weft_core::testing;
 
 use super::page::sha1_of;
 use super::*;
+use crate::formats::outside::server::{Fault, Server};
 
 const TIME: &str = "20190418125754";
 
@@ -307,6 +308,25 @@ fn the_index_of_another_crawl_fails_the_task_and_says_so() {
     archive.captures.truncate(19);
     let (_, tally) = archive.fetch(Config::default(), Limits::default());
     assert_eq!(tally.unwrap().counts[&Unit::Captures].kept, 8);
+}
+
+#[test]
+fn a_server_that_forbids_stops_the_task_and_rejects_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::File::options().write(true).create_new(true).open(folder.path().join("w.gz")).unwrap();
+    let server = Server::start(folder.path());
+    server.fail_next(1, Fault::Status(403));
+    let mut archive = Archive::new();
+    archive.add("http://a.example/", None, b"record");
+    let mut context = testing::context();
+    testing::give::<Captures>(&mut context, archive.captures.iter().map(row));
+    let mut resources = resources(folder.path());
+    resources.crawl.as_mut().unwrap().root = server.root();
+    let error = Fetch::open(Config::default(), &resources).unwrap().run(ShardId(0), &context).unwrap_err();
+    assert!(!error.is_retryable());
+    let message = error.to_string();
+    assert!(message.contains(&format!("{}w.gz", server.root())) && message.contains("stop asking"), "{message}");
+    assert_eq!(server.seen().len(), 1);
 }
 
 #[test]

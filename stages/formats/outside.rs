@@ -228,7 +228,11 @@ impl OutsideRoot {
             Self::Folder(folder) => {
                 let place = folder.join(path);
                 let mut file = open_file(&place)?;
+                let file_bytes = file.metadata().map_err(|source| io_error(&place, source))?.len();
                 let mut bytes = Vec::new();
+                if start >= file_bytes {
+                    return Ok(bytes);
+                }
                 file.seek(SeekFrom::Start(start)).map_err(|source| io_error(&place, source))?;
                 file.take(length).read_to_end(&mut bytes).map_err(|source| io_error(&place, source))?;
                 Ok(bytes)
@@ -352,6 +356,7 @@ mod tests {
             assert_eq!(root.read_range(PATH, 5, 0).unwrap(), b"");
             assert_eq!(root.read_up_to(PATH, 99_990, 20).unwrap(), bytes[99_990..]);
             assert_eq!(root.read_up_to(PATH, 200_000, 20).unwrap(), b"");
+            assert_eq!(root.read_up_to(PATH, u64::MAX - 1, 20).unwrap(), b"");
             let short = root.read_range(PATH, 99_990, 20).unwrap_err();
             assert!(matches!(short, OutsideError::Short { present: 10, wanted: 20, .. }), "{short}");
             let mut whole = Vec::new();
