@@ -205,7 +205,7 @@ impl Measure {
             }
             match decode(stored.bytes, &context.limits) {
                 Ok(decoded) => {
-                    clip_pixels(&decoded.image, self.setup.size_px, self.setup.mean, self.setup.std, &mut values);
+                    clip_pixels(&decoded.rgb, self.setup.size_px, self.setup.mean, self.setup.std, &mut values);
                     pictures.push(Picture { image_index: image.image_index, image_url: image.image_url.to_owned() });
                 }
                 Err(cause) => accounts.reject(&reject(Reason::NotMeasurable, cause.to_string()))?,
