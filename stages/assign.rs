@@ -5,8 +5,8 @@
 //! `assignments`, one per image of such a document, both in key order.
 //!
 //! The matching runs on the selected images alone, per recipe: MMC4's own first release assigned before it
-//! removed faces and copies, and a quarter of its assignments is no optimum of what was left. See
-//! [`matching`](crate::matching) for the methods, their ties and their cost.
+//! removed faces and copies, so that a quarter of its documents do not have the optimum of what was left. See
+//! [`matching`] for the methods, their ties and their cost.
 //!
 //! A document is rejected for the first of these that holds: no selected image, too few sentences, too many, too
 //! few selected images, too many, too small a share of similar assignments. Its images are then rejected with the
@@ -15,7 +15,7 @@
 //! above 0.25) is a filter over one set of measurements.
 //!
 //! Holds one document's rows at a time. Thin: without `max_images` the matching of a page with thousands of images
-//! and sentences takes minutes; the share test alone cannot be passed or failed without it.
+//! and sentences takes minutes.
 
 use serde::{Deserialize, Serialize};
 use weft_core::context::Context;

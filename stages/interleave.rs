@@ -7,9 +7,9 @@
 //! document. A crawl shard without documents writes its files too, so that a missing file is always a fault: an
 //! empty file of JSON lines, a Parquet file of no rows.
 //!
-//! Documents come in the order of `pages`. What a document becomes is described with each form, in
-//! [`mmc4`] and [`obelics`]. One document is held at a time, of the measured images that were not assigned
-//! nothing, plus a Parquet row group of up to 32 MB.
+//! Documents come in the order of `pages`. What a document becomes is described with each form, in [`mmc4`] and
+//! [`obelics`]. Held at a time: the rows of one document's measured images, the pictures of its assigned ones, and
+//! a Parquet row group of 32 MB or one document.
 //!
 //! Thin: the pictures of one document are held together, and more than [`DOCUMENT_PIXELS_BYTES`] of them end the
 //! task; `assign.max_images` is the way out.

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// Appends `value` to `out`.
 ///
@@ -55,11 +55,22 @@ impl Formatter for PythonStyle {
     }
 
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        // Rust chooses the same digits, and between the two notations at the same bounds (1e-4, 1e16); but
-        // Python gives an exponent its sign and two digits.
-        let digits = format!("{value:?}");
+        let mut digits = Vec::new();
+        // Of two shortest forms that are equally near, this takes the even one, as Python does and `{:?}` does not.
+        CompactFormatter.write_f64(&mut digits, value)?;
+        let digits = String::from_utf8(digits).expect("digits are ASCII");
+        // Python writes from 1e-4 on without an exponent, and gives an exponent its sign and two digits.
+        if (1e-5..1e-4).contains(&value.abs()) && !digits.contains('e') {
+            let (sign, significant) = digits.split_once("0.0000").expect("the number is below 1e-4");
+            let (first, rest) = significant.split_at(1);
+            let point = if rest.is_empty() { "" } else { "." };
+            return write!(writer, "{sign}{first}{point}{rest}e-05");
+        }
         let Some((mantissa, exponent)) = digits.split_once('e') else { return writer.write_all(digits.as_bytes()) };
-        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+        let (sign, exponent) = match exponent.strip_prefix('-') {
+            Some(exponent) => ('-', exponent),
+            None => ('+', exponent.trim_start_matches('+')),
+        };
         write!(writer, "{mantissa}e{sign}{exponent:0>2}")
     }
 
@@ -97,13 +108,21 @@ mod tests {
     #[test]
     fn floats_are_the_shortest_digits_of_the_widened_number() {
         // repr(float(numpy.float32(x))) for the singles, repr(x) for the doubles.
-        let singles = [(0.1_f32, "0.10000000149011612"), (1.0, "1.0"), (0.0, "0.0"), (-0.25, "-0.25")];
+        let singles = [
+            (0.1_f32, "0.10000000149011612"),
+            (1.0, "1.0"),
+            (0.0, "0.0"),
+            (-0.25, "-0.25"),
+            // 788.07476806640625 exactly: between ...062 and ...063.
+            (788.074_77, "788.0747680664062"),
+        ];
         for (value, expected) in singles {
             assert_eq!(text(&value), expected);
         }
         let doubles = [
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
+            (-0.000_098_765, "-9.8765e-05"),
             (1.5e-7, "1.5e-07"),
             (1e16, "1e+16"),
             (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
