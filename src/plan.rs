@@ -77,7 +77,7 @@ impl Plan {
                 break;
             }
         }
-        check_floor(&configs)?;
+        check_thresholds(&configs)?;
         let hello = Hello {
             protocol: PROTOCOL,
             recipe: recipe.name.clone(),
@@ -250,10 +250,19 @@ fn fingerprint(parts: &FingerprintParts<'_>, uses: &[Use], recipe: &Recipe, reso
     Fingerprint::of([("parts", parts.as_slice()), ("outside", outside.as_bytes())])
 }
 
-/// Refuses, by name, a threshold that is looser than what `measure` has measured.
-fn check_floor(configs: &BTreeMap<&str, Value>) -> anyhow::Result<()> {
+/// Refuses, by name, a threshold that is looser than what was measured.
+fn check_thresholds(configs: &BTreeMap<&str, Value>) -> anyhow::Result<()> {
     let number =
         |stage: &str, path: &str| configs.get(stage).and_then(|config| config.pointer(path)).and_then(Value::as_f64);
+    if let (Some(measured), Some(threshold)) =
+        (number("dedup", "/max_distance_bits"), number("select", "/duplicate_bits"))
+    {
+        ensure!(
+            threshold <= measured,
+            "stages.select.duplicate_bits is {threshold}, but distances are measured to {measured} bits only; raise \
+             stages.dedup.max_distance_bits too"
+        );
+    }
     if let (Some(floor), Some(threshold)) = (number("measure", "/floor/min_side_px"), number("select", "/min_side_px"))
     {
         ensure!(
@@ -289,7 +298,7 @@ mod tests {
             ("measure", serde_json::json!({"floor": {"min_side_px": 100, "max_aspect": 3.0}})),
             ("select", serde_json::json!({"min_side_px": 50, "aspect_min": 0.5, "aspect_max": 2.0})),
         ]);
-        let error = check_floor(&configs).unwrap_err().to_string();
+        let error = check_thresholds(&configs).unwrap_err().to_string();
         assert!(error.contains("stages.select.min_side_px is 50"), "{error}");
     }
 
@@ -299,7 +308,7 @@ mod tests {
             ("measure", serde_json::json!({"floor": {"min_side_px": 100, "max_aspect": 3.0}})),
             ("select", serde_json::json!({"min_side_px": 150, "aspect_min": 0.25, "aspect_max": 2.0})),
         ]);
-        let error = check_floor(&configs).unwrap_err().to_string();
+        let error = check_thresholds(&configs).unwrap_err().to_string();
         assert!(error.contains("aspect_min admits images of 1:4"), "{error}");
     }
 }

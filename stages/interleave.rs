@@ -25,7 +25,7 @@ use weft_core::context::Context;
 use weft_core::id::{ShardId, Space};
 use weft_core::reject::Unit;
 use weft_core::rows::Rows;
-use weft_core::stage::{Flow, Phase, Resources, Spec, Stage, StageError};
+use weft_core::stage::{Flow, Phase, Resources, Spec, Stage, StageError, Use};
 use weft_core::store::{Layout, Written};
 use weft_core::table::{Batch, Table, def};
 use weft_core::tables::{
@@ -122,7 +122,7 @@ impl Stage for Interleave {
         let documents = Flow { unit: Unit::Documents, reads: Some(def::<DocumentSelections>()), keeps: None };
         let images = Flow { unit: Unit::Images, reads: Some(def::<Assignments>()), keeps: None };
         let phase = Phase { name: "", space: Space::Crawl, reads, writes: vec![], flows: vec![documents, images] };
-        Spec { uses: vec![], phases: vec![phase] }
+        Spec { uses: vec![Use::Name], phases: vec![phase] }
     }
 
     fn open(config: Config, _resources: &Resources) -> Result<Self, StageError> {
