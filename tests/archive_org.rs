@@ -40,8 +40,7 @@ fn recipe(folder: &Path, topic: &Path, profile: &Value) -> PathBuf {
          [graphs]\nclip = {{ card = \"{models}/cards/tiny-clip.toml\", folder = \"{models}/tiny\" }}\n\
          [stages.measure.floor]\nmin_side_px = 1\nmax_aspect = 1000.0\n\
          [stages.select]\nmin_side_px = {side}\naspect_min = {low}\naspect_max = {high}\nduplicate_bits = 5\n\
-         order = [\"size\", \"aspect\", \"duplicate\", \"frequent\", \"nsfw\", \"ad\", \"face\", \"similarity\"]\n\
-         frequency_max = 1000000\nnsfw_max = 1.0\nsimilarity_min = -1.0\n",
+         order = [\"size\", \"aspect\", \"duplicate\"]\n",
         models = models.display()
     );
     let path = folder.join(format!("recipe-{side}.toml"));

@@ -159,7 +159,7 @@ fn a_damaged_index_block_names_the_file_and_the_block() {
     }
     write(&shard, &bytes);
     let refused = run(&path, &folder.path().join("out"), &[]);
-    assert_refused(&refused, &["locate", "cdx-00000.gz"]);
+    assert_refused(&refused, &["index block", "cdx-00000.gz", "fetch the index again"]);
 }
 
 #[test]

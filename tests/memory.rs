@@ -56,9 +56,11 @@ fn memory_of_every_stage_is_flat_in_the_size_of_the_corpus() {
     let (small, large) = (peaks(small.path(), 64), peaks(large.path(), 640));
     for ((stage, small_bytes), (_, large_bytes)) in small.into_iter().zip(large) {
         println!("{stage:<11} {:>4} MB at 64 pages, {:>4} MB at 640", small_bytes / 1_000_000, large_bytes / 1_000_000);
-        // Fixed costs (program, graphs, buffers that fill once) are in both; what grows with the corpus is not.
+        // Fixed costs (program, graphs) are in both. Buffers of a fixed size that the small web does not fill are
+        // allowed for: 64 MiB of index blocks in download, elsewhere row groups and batches.
+        let buffers_bytes = if stage == "download" { 112_000_000 } else { 48_000_000 };
         assert!(
-            large_bytes < small_bytes + 48_000_000,
+            large_bytes < small_bytes + buffers_bytes,
             "{stage} takes {small_bytes} bytes at 64 pages and {large_bytes} at 640"
         );
     }
