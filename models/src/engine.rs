@@ -243,7 +243,14 @@ fn search(request: &EngineRequest) -> Result<Found, EngineError> {
     };
 
     let mut lost = Vec::new();
-    for place in places(request, &mut lost) {
+    for place in places(request) {
+        let place = match place {
+            Ok(place) => place,
+            Err(tried) => {
+                lost.push(tried);
+                continue;
+            }
+        };
         match load(place.as_os_str()) {
             Ok(loaded) => return Ok(Found { library: Some((place, loaded)), lost }),
             Err(cause) => lost.push(Tried { place, cause: chain(&cause) }),
@@ -252,21 +259,21 @@ fn search(request: &EngineRequest) -> Result<Found, EngineError> {
     if required { Err(EngineError::NotFound { tried: lost }) } else { Ok(Found { library: None, lost }) }
 }
 
-/// The libraries to try, best first; a folder without any goes to `lost` at once.
-fn places(request: &EngineRequest, lost: &mut Vec<Tried>) -> Vec<PathBuf> {
+/// The libraries to try, best first; a folder without any has lost already.
+fn places(request: &EngineRequest) -> Vec<Result<PathBuf, Tried>> {
     let mut places = Vec::new();
-    places.extend(request.named_library.clone());
+    places.extend(request.named_library.clone().map(Ok));
     for root in &request.roots {
         let folder = root.join(RUNTIME_FOLDER);
         match libraries(&folder) {
             Ok(found) if found.is_empty() => {
-                lost.push(Tried { place: folder, cause: format!("holds no {LIBRARY_STEM}*") });
+                places.push(Err(Tried { place: folder, cause: format!("holds no {LIBRARY_STEM}*") }));
             }
-            Ok(found) => places.extend(found),
-            Err(cause) => lost.push(Tried { place: folder, cause: cause.to_string() }),
+            Ok(found) => places.extend(found.into_iter().map(Ok)),
+            Err(cause) => places.push(Err(Tried { place: folder, cause: cause.to_string() })),
         }
     }
-    places.extend(SYSTEM_NAMES.map(PathBuf::from));
+    places.extend(SYSTEM_NAMES.map(|name| Ok(PathBuf::from(name))));
     places
 }
 
@@ -363,16 +370,17 @@ pub(crate) mod tests {
             named_library: Some(PathBuf::from("libm.so.6")),
             roots: vec![absent.clone(), root.path().to_owned()],
         };
-        let mut lost = Vec::new();
-        let places = places(&request, &mut lost);
-        assert_eq!(places.first(), Some(&PathBuf::from("libm.so.6")));
-        assert_eq!(places.get(1), Some(&empty));
-        assert_eq!(lost.len(), 1);
-        assert_eq!(lost[0].place, absent.join(RUNTIME_FOLDER));
+        let places: Vec<PathBuf> =
+            places(&request).into_iter().map(|place| place.unwrap_or_else(|tried| tried.place)).collect();
+        let system = SYSTEM_NAMES.map(PathBuf::from);
+        let expected = [PathBuf::from("libm.so.6"), absent.join(RUNTIME_FOLDER), empty];
+        assert_eq!(places, [&expected[..], &system].concat());
 
+        // Without its last two places, whose outcome is the machine's, every place loses for its own reason.
         let found = search(&request).unwrap();
         let causes: Vec<String> = found.lost.iter().map(Tried::to_string).collect();
-        assert!(causes[1].starts_with("libm.so.6: it has no `OrtGetApiBase`"), "{causes:?}");
+        assert!(causes[0].starts_with("libm.so.6: it has no `OrtGetApiBase`"), "{causes:?}");
+        assert!(causes[1].contains("No such file"), "{causes:?}");
         assert!(causes[2].contains("file too short"), "{causes:?}");
     }
 
