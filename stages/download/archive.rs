@@ -242,7 +242,8 @@ impl Archive {
     /// The capture's record.
     fn record(&self, capture: &CaptureLine, limits: &Limits) -> Result<Result<Record, Refusal>, StageError> {
         let place = format!("{} at {}", capture.filename, capture.offset);
-        let refused = |reason, cause: &dyn fmt::Display| Ok(Err(Refusal::new(reason, format_args!("{place}: {cause}"))));
+        let refused =
+            |reason, cause: &dyn fmt::Display| Ok(Err(Refusal::new(reason, format_args!("{place}: {cause}"))));
         if capture.length > limits.record_bytes {
             return refused(Reason::ImageTooLarge, &format_args!("{} bytes", capture.length));
         }

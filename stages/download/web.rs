@@ -199,12 +199,8 @@ impl Web {
                 Arc::strong_count(host) > 1 || *free_at > now
             });
         }
-        let host = Arc::new(Host {
-            since: now,
-            turn: Semaphore::new(1),
-            free_at: Mutex::new(now),
-            robots: Mutex::default(),
-        });
+        let host =
+            Arc::new(Host { since: now, turn: Semaphore::new(1), free_at: Mutex::new(now), robots: Mutex::default() });
         hosts.insert(name.to_owned(), Arc::clone(&host));
         host
     }
@@ -236,7 +232,8 @@ impl Web {
             .and_then(|origin| origin.join("/robots.txt"))
             .map_err(|cause| Refusal::new(Reason::NotAUrl, cause))?;
         for _ in 0..=ROBOTS_REDIRECTS {
-            let of_robots = |refusal: Refusal| Refusal::new(refusal.reason, format_args!("{url}: {}", refusal.evidence));
+            let of_robots =
+                |refusal: Refusal| Refusal::new(refusal.reason, format_args!("{url}: {}", refusal.evidence));
             let (host, _) = self.check_target(&url).map_err(of_robots)?;
             let answer = self.get(&host, &url, &mut left, want, bodies).await.map_err(of_robots)?;
             match answer.status {
