@@ -93,6 +93,8 @@ reasons! {
     SameUrlkeyOtherUrl = "same_urlkey_other_url",
     /// More than one capture fits.
     AmbiguousCapture = "ambiguous_capture",
+    /// The capture is no response to a request: a revisit, a resource, a name look-up.
+    NotAResponse = "not_a_response",
     // fetch
     /// The index names a WARC file that is not there.
     WarcMissing = "warc_missing",
@@ -212,7 +214,9 @@ mod tests {
     fn reason_names_are_unique_snake_case() {
         let names: BTreeSet<_> = Reason::all().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), Reason::all().len());
-        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')));
+        assert!(
+            names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+        );
         assert_eq!(Reason::Status(404).name(), "status_404");
     }
 }

@@ -327,6 +327,23 @@ fn open_part<T: Table>(store: &Store, part: &Part, batch_rows: usize) -> Result<
     Ok(Box::new(reader.map(|batch| batch.map_err(Into::into))))
 }
 
+/// All batches of a table file with all its columns, whatever table it is.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn record_batches(
+    store: &Store,
+    path: &str,
+) -> Result<impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>, ReadError> {
+    let file = store.open(path).map_err(|source| ReadError::Store { table: "any", source })?;
+    let damaged = |cause: parquet::errors::ParquetError| ReadError::Damaged {
+        table: "any",
+        path: path.to_owned(),
+        source: cause.into(),
+    };
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?.with_batch_size(256).build().map_err(damaged)
+}
+
 /// Sorted rows held in memory, as one source of a merge.
 pub(crate) fn memory_source<T: Table>(name: &str, batch: RecordBatch) -> Source<T> {
     Source::new(name.to_owned(), Box::new(std::iter::once(Ok(batch))))

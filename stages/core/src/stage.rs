@@ -88,6 +88,8 @@ pub enum Use {
     Crawl,
     /// The graphs and the engine that runs them.
     Graphs,
+    /// The recipe's name: for a stage whose output is found by it.
+    Name,
 }
 
 /// One outside file: where it is, and what it is.
@@ -125,6 +127,15 @@ pub struct Graphs {
     pub files: Vec<OutsideFile>,
 }
 
+/// The engine that a run uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineUse {
+    /// Kind, version and provider: part of every measurement's identity.
+    pub identity: String,
+    /// The ONNX Runtime library; none for the embedded engine. Not part of any fingerprint.
+    pub library: Option<PathBuf>,
+}
+
 /// The outside world of one run, resolved: what the recipe's names stand for on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
@@ -134,8 +145,8 @@ pub struct Resources {
     pub crawl: Option<Crawl>,
     /// Graphs by role: `clip`, `nsfw`, `ad`, `face`.
     pub graphs: BTreeMap<String, Graphs>,
-    /// The ONNX Runtime library to use, `tract` for the embedded engine.
-    pub engine: Option<String>,
+    /// The engine that computes the graphs; none where there is no graph.
+    pub engine: Option<EngineUse>,
     /// How requests name us: product, version and contact.
     pub user_agent: String,
 }

@@ -142,7 +142,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] when there is none.
     pub fn get(&self, path: &str) -> Result<Bytes, StoreError> {
-        let result = self.runtime.block_on(async { self.objects.get(&ObjectPath::from(path)).await?.bytes().await });
+        let result = self.wait(async { self.objects.get(&ObjectPath::from(path)).await?.bytes().await });
         result.map_err(|cause| self.error("read", path, cause))
     }
 
@@ -163,7 +163,7 @@ impl Store {
     /// # Errors
     /// When the store fails or is full.
     pub fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let result = self.runtime.block_on(self.objects.put(&ObjectPath::from(path), PutPayload::from(bytes)));
+        let result = self.wait(self.objects.put(&ObjectPath::from(path), PutPayload::from(bytes)));
         result.map(drop).map_err(|cause| self.error("write", path, cause))
     }
 
@@ -174,7 +174,7 @@ impl Store {
     pub fn put_new(&self, path: &str, bytes: Vec<u8>) -> Result<Created, StoreError> {
         let options = PutOptions::from(PutMode::Create);
         let payload = PutPayload::from(bytes);
-        match self.runtime.block_on(self.objects.put_opts(&ObjectPath::from(path), payload, options)) {
+        match self.wait(self.objects.put_opts(&ObjectPath::from(path), payload, options)) {
             Ok(_) => Ok(Created::Yes),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::AlreadyThere),
             Err(cause) => Err(self.error("create", path, cause)),
@@ -189,7 +189,7 @@ impl Store {
         let prefix_path = ObjectPath::from(prefix);
         let listing = self.objects.list(Some(&prefix_path)).map_ok(|meta| meta.location.to_string());
         let mut paths: Vec<String> =
-            self.runtime.block_on(listing.try_collect()).map_err(|cause| self.error("list", prefix, cause))?;
+            self.wait(listing.try_collect()).map_err(|cause| self.error("list", prefix, cause))?;
         paths.sort();
         Ok(paths)
     }
@@ -203,8 +203,7 @@ impl Store {
         let locations = paths.into_iter().map(|path| Ok(ObjectPath::from(path)));
         let locations = futures::stream::iter(locations).boxed();
         let removed: Vec<ObjectPath> = self
-            .runtime
-            .block_on(self.objects.delete_stream(locations).try_collect())
+            .wait(self.objects.delete_stream(locations).try_collect())
             .map_err(|cause| self.error("remove", prefix, cause))?;
         Ok(removed.len())
     }
@@ -214,10 +213,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] when there is none.
     pub fn open(&self, path: &str) -> Result<StoreFile, StoreError> {
-        let meta = self
-            .runtime
-            .block_on(self.objects.head(&ObjectPath::from(path)))
-            .map_err(|cause| self.error("open", path, cause))?;
+        let meta =
+            self.wait(self.objects.head(&ObjectPath::from(path))).map_err(|cause| self.error("open", path, cause))?;
         let local = match &self.root {
             Some(root) => Some(std::fs::File::open(root.join(path)).map_err(|cause| StoreError::Failed {
                 action: "open",
@@ -241,6 +238,18 @@ impl Store {
             hasher: blake3::Hasher::new(),
             written_bytes: 0,
         }
+    }
+
+    /// Waits for a future, also where the caller runs inside somebody's async runtime.
+    fn wait<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return self.runtime.block_on(future);
+        }
+        // A thread that drives a runtime may not drive a second one.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| self.runtime.block_on(future));
+            waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn error(&self, action: &'static str, path: &str, cause: object_store::Error) -> StoreError {
@@ -279,7 +288,7 @@ impl StoreFile {
         }
         let location = ObjectPath::from(self.path.as_str());
         let range = self.store.objects.get_range(&location, offset..offset + wanted);
-        let bytes = self.store.runtime.block_on(range).map_err(io::Error::other)?;
+        let bytes = self.store.wait(range).map_err(io::Error::other)?;
         buffer.get_mut(..bytes.len()).expect("no more than was asked for").copy_from_slice(&bytes);
         Ok(bytes.len())
     }
@@ -387,7 +396,7 @@ impl StoreWriter {
         }
         self.send_part().map_err(|cause| self.store.error("write", &self.path, cause))?;
         if let Some(mut upload) = self.upload.take() {
-            let completed = self.store.runtime.block_on(upload.complete());
+            let completed = self.store.wait(upload.complete());
             completed.map_err(|cause| self.store.error("complete", &self.path, cause))?;
         }
         Ok(written)
@@ -400,10 +409,10 @@ impl StoreWriter {
         let location = ObjectPath::from(self.path.as_str());
         let mut upload = match self.upload.take() {
             Some(upload) => upload,
-            None => self.store.runtime.block_on(self.store.objects.put_multipart(&location))?,
+            None => self.store.wait(self.store.objects.put_multipart(&location))?,
         };
         let part = upload.put_part(PutPayload::from(std::mem::take(&mut self.buffer)));
-        let sent = self.store.runtime.block_on(part);
+        let sent = self.store.wait(part);
         self.upload = Some(upload);
         sent
     }
@@ -429,7 +438,7 @@ impl Drop for StoreWriter {
     fn drop(&mut self) {
         if let Some(mut upload) = self.upload.take() {
             // Best effort: an upload left behind has no final name and is never read.
-            if let Err(cause) = self.store.runtime.block_on(upload.abort()) {
+            if let Err(cause) = self.store.wait(upload.abort()) {
                 tracing::debug!(path = self.path, %cause, "failed to abort an upload");
             }
         }

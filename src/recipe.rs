@@ -1,0 +1,337 @@
+//! Recipes: what to build. A [`RecipeFile`] is what somebody typed; a [`Recipe`] is checked and resolved.
+//!
+//! What alters the data stands in the recipe; what alters the machine (threads, folders) is a flag. Every path in a
+//! recipe or manifest is relative to the file that names it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use weft_core::id::ShardCounts;
+use weft_core::limits::Limits;
+use weft_core::stage::{Crawl, Graphs, OutsideFile, Resources};
+
+use crate::ledger::DigestCache;
+
+/// A recipe as typed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeFile {
+    name: String,
+    #[serde(default = "default_seed")]
+    seed: u64,
+    /// The last stage to run; all by default.
+    #[serde(default)]
+    until: Option<String>,
+    source: SourceSection,
+    crawl: CrawlSection,
+    shards: ShardCounts,
+    #[serde(default)]
+    limits: Limits,
+    /// Cards by role: `clip`, `nsfw`, `ad`, `face`.
+    #[serde(default)]
+    graphs: BTreeMap<String, GraphSection>,
+    #[serde(default)]
+    numerics: Numerics,
+    /// Product, version and contact, as a site's owner sees us.
+    #[serde(default)]
+    contact: Option<String>,
+    #[serde(default)]
+    stages: BTreeMap<String, toml::Table>,
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceSection {
+    manifest: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrawlSection {
+    manifest: PathBuf,
+}
+
+/// One role's graphs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GraphSection {
+    card: PathBuf,
+    /// Where the card's files lie.
+    folder: PathBuf,
+}
+
+/// Which arithmetic the measurements come from; part of every measurement's identity.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Numerics {
+    #[serde(default)]
+    engine: EngineChoice,
+}
+
+/// Which engine computes the graphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EngineChoice {
+    /// ONNX Runtime where its library is found, else the embedded tract.
+    #[default]
+    Auto,
+    /// ONNX Runtime or nothing.
+    OnnxRuntime,
+    /// The embedded engine.
+    Tract,
+}
+
+/// Where documents come from: `manifests/sources/*.toml` of kind `c4`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceManifest {
+    kind: SourceKind,
+    name: String,
+    root: PathBuf,
+    files: Vec<SourceEntry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SourceKind {
+    C4,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceEntry {
+    name: String,
+    /// Pinned where known; the run stops at a file that differs.
+    #[serde(default)]
+    sha256: Option<String>,
+}
+
+/// Where the crawl is: `manifests/sources/*.toml` of kind `crawl`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CrawlManifest {
+    kind: CrawlKind,
+    name: String,
+    /// A folder, or an http(s) URL; `filename`s of the index are below it.
+    root: String,
+    /// The folder of cluster.idx below the root.
+    index: String,
+    #[serde(default)]
+    cluster_sha256: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CrawlKind {
+    Crawl,
+}
+
+/// A recipe checked, its outside world resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) name: String,
+    pub(crate) seed: u64,
+    pub(crate) until: Option<String>,
+    pub(crate) shards: ShardCounts,
+    pub(crate) limits: Limits,
+    pub(crate) engine: EngineChoice,
+    pub(crate) resources: Resources,
+    /// Sections as typed, by stage.
+    pub(crate) stages: BTreeMap<String, serde_json::Value>,
+}
+
+/// The recipe's name, and its default output, without resolving anything else.
+pub(crate) fn output_folder(args: &crate::cli::RecipeArgs) -> anyhow::Result<(String, PathBuf)> {
+    let file = read_file(&args.recipe, &args.set)?;
+    let output = args.output.clone().unwrap_or_else(|| Path::new("out").join(&file.name));
+    Ok((file.name, output))
+}
+
+/// Reads, checks and resolves a recipe.
+pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> anyhow::Result<Recipe> {
+    let file = read_file(path, set)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let place = || format!("recipe {}", path.display());
+
+    let source_path = folder.join(&file.source.manifest);
+    let source: SourceManifest = read_toml(&source_path)?;
+    let SourceKind::C4 = source.kind;
+    let source_root = source_path.parent().unwrap_or(Path::new("")).join(&source.root);
+    ensure!(!source.files.is_empty(), "{}: source `{}` names no file", source_path.display(), source.name);
+    let mut documents = Vec::new();
+    for entry in &source.files {
+        let pinned = entry.sha256.as_deref().map(|digest| (digest, source_path.as_path()));
+        documents.push(outside_file(&entry.name, &source_root.join(&entry.name), pinned, digests)?);
+    }
+
+    let crawl_path = folder.join(&file.crawl.manifest);
+    let crawl = read_crawl(&crawl_path, digests)?;
+
+    let mut graphs = BTreeMap::new();
+    for (role, section) in &file.graphs {
+        let resolved = read_graphs(&folder.join(&section.card), &folder.join(&section.folder), digests)
+            .with_context(|| format!("{}: graphs.{role} is not usable", place()))?;
+        graphs.insert(role.clone(), resolved);
+    }
+
+    let mut shards = file.shards;
+    shards.source = u32::try_from(documents.len()).context("too many source files")?;
+    for (space, count) in [("corpus", shards.corpus), ("crawl", shards.crawl), ("key", shards.key)] {
+        ensure!((1..=65_536).contains(&count), "{}: shards.{space} is {count}; it lies in 1 to 65536", place());
+    }
+
+    let stages = file
+        .stages
+        .iter()
+        .map(|(name, section)| Ok((name.clone(), serde_json::to_value(section)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
+    let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
+    Ok(Recipe {
+        name: file.name,
+        seed: file.seed,
+        until: file.until,
+        shards,
+        limits: file.limits,
+        engine: file.numerics.engine,
+        resources: Resources { documents, crawl: Some(crawl), graphs, engine: None, user_agent },
+        stages,
+    })
+}
+
+fn read_file(path: &Path, set: &[String]) -> anyhow::Result<RecipeFile> {
+    let text = read_text(path).with_context(|| format!("failed to read recipe {}", path.display()))?;
+    let mut table: toml::Table = text.parse().with_context(|| format!("recipe {} is not TOML", path.display()))?;
+    for assignment in set {
+        apply(&mut table, assignment)?;
+    }
+    // Errors with line and column where the text alone is at fault.
+    let parsed = if set.is_empty() { toml::from_str(&text) } else { table.try_into() };
+    let file: RecipeFile = parsed.with_context(|| format!("recipe {} is not usable", path.display()))?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    ensure!(
+        !file.name.is_empty() && file.name.chars().all(plain),
+        "recipe {}: name `{}` may hold lower-case letters, digits and hyphens only",
+        path.display(),
+        file.name
+    );
+    Ok(file)
+}
+
+/// Sets `a.b.c=value`; the value is TOML, or else a string.
+fn apply(table: &mut toml::Table, assignment: &str) -> anyhow::Result<()> {
+    let Some((key, value)) = assignment.split_once('=') else {
+        bail!("--set {assignment}: write it as key=value, for instance stages.select.nsfw_max=0.2");
+    };
+    let value = format!("value = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut names: Vec<&str> = key.trim().split('.').collect();
+    let last = names.pop().unwrap_or_default();
+    let mut current = table;
+    for name in names {
+        let entry = current.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let Some(inner) = entry.as_table_mut() else {
+            bail!("--set {assignment}: `{name}` is a value, not a section");
+        };
+        current = inner;
+    }
+    current.insert(last.to_owned(), value);
+    Ok(())
+}
+
+fn read_crawl(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
+    let manifest: CrawlManifest = read_toml(path)?;
+    let CrawlKind::Crawl = manifest.kind;
+    let is_url = manifest.root.starts_with("http://") || manifest.root.starts_with("https://");
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let root = if is_url { manifest.root.clone() } else { folder.join(&manifest.root).display().to_string() };
+    let cluster_path = format!("{}/{}/cluster.idx", root.trim_end_matches('/'), manifest.index.trim_matches('/'));
+    let name = format!("{}/cluster.idx", manifest.index.trim_matches('/'));
+    let pinned = manifest.cluster_sha256.as_deref().map(|digest| (digest, path));
+    let location = if is_url { digests.download(&root, &name)? } else { PathBuf::from(&cluster_path) };
+    let cluster = outside_file(&name, &location, pinned, digests)?;
+    Ok(Crawl { name: manifest.name, root, index: manifest.index, cluster })
+}
+
+fn read_graphs(card_path: &Path, folder: &Path, digests: &mut DigestCache) -> anyhow::Result<Graphs> {
+    let text = read_text(card_path).with_context(|| format!("failed to read card {}", card_path.display()))?;
+    let card =
+        weft_models::card::Card::read(&text).with_context(|| format!("card {} is not usable", card_path.display()))?;
+    let name = card_path.file_name().unwrap_or_default().to_string_lossy();
+    let card_file = outside_file(&name, card_path, None, digests)?;
+    let mut files = Vec::new();
+    for graph in &card.graphs {
+        let pinned = Some((graph.sha256().as_str(), card_path));
+        files.push(outside_file(graph.file(), &folder.join(graph.file()), pinned, digests)?);
+    }
+    Ok(Graphs { card: card_file, files })
+}
+
+/// Checks a file against its pinned digest, or takes note of the digest it has.
+fn outside_file(
+    name: &str,
+    location: &Path,
+    pinned: Option<(&str, &Path)>,
+    digests: &mut DigestCache,
+) -> anyhow::Result<OutsideFile> {
+    let (sha256, bytes) = match digests.sha256(location) {
+        Ok(found) => found,
+        Err(cause) => {
+            let named_by = pinned.map(|(_, by)| format!(", named by {}", by.display())).unwrap_or_default();
+            bail!("failed to read {}{named_by}: {cause}", location.display());
+        }
+    };
+    if let Some((expected, named_by)) = pinned {
+        ensure!(
+            sha256.eq_ignore_ascii_case(expected),
+            "{} is not the file that {} pins: its sha256 is {sha256}, expected {expected}; fetch it again, or mend the pin",
+            location.display(),
+            named_by.display()
+        );
+    }
+    Ok(OutsideFile { name: name.to_owned(), location: location.to_owned(), digest: format!("sha256:{sha256}"), bytes })
+}
+
+fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = read_text(path).with_context(|| format!("failed to read manifest {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("manifest {} is not usable", path.display()))
+}
+
+/// Reads a text that people write: at most a mebibyte.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let file = std::fs::File::open(path)?;
+    let bytes = weft_core::limits::read_capped(file, "manifest_bytes", 1 << 20)?;
+    String::from_utf8(bytes).map_err(|cause| std::io::Error::new(std::io::ErrorKind::InvalidData, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_reaches_nested_keys_and_keeps_types() {
+        let mut table: toml::Table = "[stages.select]\nnsfw_max = 0.1".parse().unwrap();
+        apply(&mut table, "stages.select.nsfw_max=0.2").unwrap();
+        apply(&mut table, "stages.assign.method=max").unwrap();
+        apply(&mut table, "stages.select.face_max = 0.5").unwrap();
+        let select = table["stages"]["select"].as_table().unwrap();
+        assert_eq!(select["nsfw_max"].as_float(), Some(0.2));
+        assert_eq!(select["face_max"].as_float(), Some(0.5));
+        assert_eq!(table["stages"]["assign"]["method"].as_str(), Some("max"));
+    }
+
+    #[test]
+    fn set_without_a_value_says_how_to_write_it() {
+        let error = apply(&mut toml::Table::new(), "nsfw_max").unwrap_err();
+        assert!(error.to_string().contains("key=value"), "{error}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Promises of weft as a whole: one file each.
+
+mod archive_org;
+mod bad_input;
+mod crash;
+mod layering;
+mod memory;
+mod support;
+mod tiny;
