@@ -3,6 +3,7 @@
 mod archive_org;
 mod bad_input;
 mod crash;
+mod engines;
 mod layering;
 mod memory;
 mod support;

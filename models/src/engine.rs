@@ -328,8 +328,13 @@ pub(crate) mod tests {
     use super::*;
 
     /// The engine of every unit test of this package: the process can have one only.
+    /// The library that `WEFT_TEST_ORT_DYLIB` names, else tract: the gate runs every test on both.
     pub(crate) fn engine() -> Engine {
-        Engine::find(&EngineRequest { choice: EngineChoice::Tract, ..EngineRequest::default() }).unwrap()
+        let choice = match std::env::var_os("WEFT_TEST_ORT_DYLIB") {
+            Some(path) => EngineChoice::OnnxRuntime { path: Some(path.into()) },
+            None => EngineChoice::Tract,
+        };
+        Engine::find(&EngineRequest { choice, ..EngineRequest::default() }).unwrap()
     }
 
     #[test]
