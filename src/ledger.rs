@@ -183,8 +183,18 @@ impl Ledger {
     }
 }
 
-/// The last failures noted, newest first: folder, shard, attempt, outcome, message.
-pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<(String, u32, u32, String, String)>> {
+/// A failed try of a task that is not done yet.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) folder: String,
+    pub(crate) shard: u32,
+    pub(crate) attempt: u32,
+    pub(crate) outcome: String,
+    pub(crate) message: String,
+}
+
+/// The last failures noted, newest first.
+pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<Failure>> {
     let connection = connect(output)?;
     let mut statement = connection.prepare(
         "SELECT a.folder, a.shard, a.attempt, a.outcome, coalesce(a.message, '') FROM attempts a

@@ -356,7 +356,7 @@ impl Download {
         let mut refused: Option<Refusal> = None;
         for origin in &self.config.from {
             let held = match origin {
-                Origin::Archive => self.from_archive(candidate, limits).await?,
+                Origin::Archive => self.archived(candidate, limits).await?,
                 Origin::Web => {
                     let web = self.web.as_ref().expect("opened where the config names it");
                     web.fetch(&candidate.image_url, limits, &self.bodies).await
@@ -390,7 +390,7 @@ impl Download {
         None
     }
 
-    async fn from_archive(&self, candidate: &Candidate, limits: &Limits) -> Result<Result<Held, Refusal>, StageError> {
+    async fn archived(&self, candidate: &Candidate, limits: &Limits) -> Result<Result<Held, Refusal>, StageError> {
         let archive = Arc::clone(self.archive.as_ref().expect("opened where the config names it"));
         let room = room(&self.bodies).await;
         let (candidate, limits) = (candidate.clone(), limits.clone());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Said, funnel, read, repository, weft, write};
+use crate::support::{Funnel, Said, funnel, read, repository, weft, write};
 
 /// The folder of real data, or nothing: then the test says so loudly.
 fn conformance() -> Option<PathBuf> {
@@ -71,8 +71,6 @@ fn the_funnel_of_a_real_crawl_equals_the_reference() {
         check_survivors(&expected, profile, &recipe, &output);
     }
 }
-
-type Funnel = BTreeMap<(String, String), (u64, u64, BTreeMap<String, u64>)>;
 
 fn check(expected: &Value, profile: &str, funnel: &Funnel) {
     let of = |stage: &str, unit: &str| funnel[&(stage.to_owned(), unit.to_owned())].clone();

@@ -124,6 +124,7 @@ const COSINES: [f64; 31] = [
 ];
 
 /// (cos, sin) of 2 pi k / 32 for k = 0 to 7, as SciPy computes them.
+#[expect(clippy::approx_constant, reason = "the last digits are SciPy's, not those of the nearest number")]
 const TURNS: [(f64, f64); 8] = [
     (1.0, 0.0),
     (0.9807852804032304, 0.19509032201612825),

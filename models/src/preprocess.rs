@@ -10,6 +10,7 @@ use crate::resample::{Filter, PassOrder, Plane, Window};
 /// Mean of CLIP's training pictures per channel (openai/CLIP, `clip.py`).
 pub const CLIP_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 /// Standard deviation of CLIP's training pictures per channel (openai/CLIP, `clip.py`).
+#[expect(clippy::excessive_precision, reason = "the digits as openai/CLIP writes them")]
 pub const CLIP_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 /// Appends one picture to `out`, channel by channel: 3 x `size_px` x `size_px` values.

@@ -512,7 +512,6 @@ fn the_web_is_asked_for_what_the_archive_lacks() {
     assert_eq!(robots_first(&server.paths()), ["/b.png", "/c.png"]);
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 #[test]
 fn images_of_archive_org_are_those_of_the_reference() {
     let Some(root) = std::env::var_os("WEFT_CONFORMANCE") else {

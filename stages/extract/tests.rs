@@ -186,7 +186,6 @@ fn the_default_rule_is_mmc4s() {
     assert!(serde_json::from_str::<Config>("{\"extension\": []}").is_err(), "an unknown key is an error");
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 #[test]
 fn candidates_of_archive_org_are_those_of_the_reference() {
     let Some(root) = std::env::var_os("WEFT_CONFORMANCE") else {

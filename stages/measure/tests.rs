@@ -49,7 +49,7 @@ fn pictures() -> Vec<(Vec<u8>, u32, u32)> {
     let disc = |x: u32, y: u32| {
         if x.abs_diff(100).pow(2) + y.abs_diff(80).pow(2) < 3_600 { [220, 30, 30] } else { [20, 40, 200] }
     };
-    let stripes = |x: u32, y: u32| if (x / 12 + y / 40) % 2 == 0 { [240, 230, 40] } else { [30, 160, 60] };
+    let stripes = |x: u32, y: u32| if (x / 12 + y / 40).is_multiple_of(2) { [240, 230, 40] } else { [30, 160, 60] };
     vec![
         (picture(200, 160, disc), 200, 160),
         (picture(180, 180, stripes), 180, 180),

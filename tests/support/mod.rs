@@ -100,8 +100,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// The `funnel` of a run's JSON, as (stage, unit) to (read, kept, reasons).
-pub(crate) fn funnel(json: &str) -> BTreeMap<(String, String), (u64, u64, BTreeMap<String, u64>)> {
+/// A funnel: (stage, unit) to (read, kept, rejected by reason).
+pub(crate) type Funnel = BTreeMap<(String, String), (u64, u64, BTreeMap<String, u64>)>;
+
+/// The funnel of a run's JSON.
+pub(crate) fn funnel(json: &str) -> Funnel {
     let value: Value = serde_json::from_str(json).unwrap();
     let rows = value["funnel"].as_array().unwrap();
     rows.iter()
