@@ -203,8 +203,15 @@ pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<Fa
                            WHERE b.folder = a.folder AND b.shard = a.shard AND b.outcome = 'done')
          ORDER BY a.started DESC LIMIT ?1",
     )?;
-    let rows = statement
-        .query_map(params![most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+    let rows = statement.query_map(params![most], |row| {
+        Ok(Failure {
+            folder: row.get(0)?,
+            shard: row.get(1)?,
+            attempt: row.get(2)?,
+            outcome: row.get(3)?,
+            message: row.get(4)?,
+        })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
