@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::fmt;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::DataType;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -164,8 +165,14 @@ impl<T: Table> Rows<T> {
     /// # Errors
     /// When a file is missing, damaged, or of another table.
     pub fn open(store: &Store, parts: &[Part]) -> Result<Self, ReadError> {
-        // Many sources are open at once in an exchange: keep each one's batch small.
-        let batch_rows = if parts.len() > 16 { 64 } else { 1024 };
+        let holds_bytes = T::schema().fields().iter().any(|field| *field.data_type() == DataType::Binary);
+        let batch_rows = match parts.len() {
+            // Pages and pictures run to megabytes each.
+            _ if holds_bytes => 16,
+            // Many sources are open at once in an exchange: keep each one's batch small.
+            17.. => 64,
+            _ => 1024,
+        };
         let sources = parts
             .iter()
             .map(|part| Ok(Source::new(part.path.clone(), open_part::<T>(store, part, batch_rows)?)))
@@ -341,7 +348,7 @@ pub fn record_batches(
         path: path.to_owned(),
         source: cause.into(),
     };
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?.with_batch_size(256).build().map_err(damaged)
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?.with_batch_size(16).build().map_err(damaged)
 }
 
 /// Sorted rows held in memory, as one source of a merge.
