@@ -51,6 +51,26 @@ pub(crate) struct RecipeArgs {
     pub(crate) set: Vec<String>,
 }
 
+/// The same for a command whose own subject comes first.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RecipeOption {
+    /// The recipe, a TOML file
+    #[arg(long, value_name = "RECIPE")]
+    recipe: PathBuf,
+    /// Where tables and shards lie [default: out/<recipe's name>]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Set a key of the recipe, as `stages.select.nsfw_max=0.2`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl From<RecipeOption> for RecipeArgs {
+    fn from(option: RecipeOption) -> Self {
+        Self { recipe: option.recipe, output: option.output, set: option.set }
+    }
+}
+
 /// Parses, runs one command, and turns its outcome into an exit code.
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -18,7 +18,7 @@ use weft_core::rows::Part;
 use weft_core::stage::{EngineUse, Entry, Opened, Resources, StageError};
 use weft_core::store::{Created, Layout, Store};
 use weft_core::task::{Event, Fault, Hello, Input, Report, Task};
-use weft_models::engine::{Engine, EngineRequest};
+use weft_models::engine::{Engine, EngineKind, EngineRequest, Provider};
 
 use crate::recipe::EngineChoice;
 
@@ -69,9 +69,20 @@ pub(crate) fn find_engine(choice: EngineChoice, resources: &Resources) -> anyhow
     };
     let engine = Engine::find(&request)?;
     for lost in engine.lost() {
-        tracing::debug!(place = %lost.place.display(), cause = lost.cause, "an engine that was not used");
+        let place = lost.place.display();
+        tracing::info!(%place, cause = lost.cause, "no ONNX Runtime at {place}");
     }
-    Ok(Some(EngineUse { identity: engine.to_string(), library: engine.library().map(Path::to_owned) }))
+    let kind = match engine.kind() {
+        EngineKind::OnnxRuntime => "onnxruntime",
+        EngineKind::Tract => "tract",
+    };
+    let provider = match engine.provider() {
+        Provider::Cpu => "cpu",
+        _ => "another provider",
+    };
+    // Where the library lies is no part of what it computes.
+    let identity = format!("{kind} {}, {provider}", engine.version());
+    Ok(Some(EngineUse { identity, library: engine.library().map(Path::to_owned) }))
 }
 
 /// Folders that may hold a `.ort`: where we are, and where the program is.

@@ -115,10 +115,7 @@ impl Stage for Measure {
         let setup = Setup::new(resources)?;
         // Loaded here, so that a graph that is not usable stops the run before its first task.
         let models = setup.load()?;
-        tracing::info!(engine = %setup.engine, "measuring with {}", setup.engine);
-        for lost in setup.engine.lost() {
-            tracing::info!(place = %lost.place.display(), cause = lost.cause, "an engine that was not used");
-        }
+        tracing::info!(engine = %setup.engine, provider = ?setup.engine.provider(), "measuring with {}", setup.engine);
         Ok(Self { config, setup, idle: Mutex::new(vec![models]) })
     }
 

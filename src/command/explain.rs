@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::cli::RecipeArgs;
+use crate::cli::RecipeOption;
 use crate::command::inspect::{each_row, table_files};
 use crate::command::{Opened, open, print};
 use crate::view::short;
@@ -19,21 +18,14 @@ pub(crate) struct ExplainArgs {
     /// A document's url or id, or the URL of one of its images
     #[arg(value_name = "URL|DOC")]
     subject: String,
-    /// The recipe, a TOML file
-    #[arg(long, value_name = "RECIPE")]
-    recipe: PathBuf,
-    /// Where tables and shards lie [default: out/<recipe's name>]
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// Set a key of the recipe; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    recipe: RecipeOption,
 }
 
 type Row = Map<String, Value>;
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let opened = open(&RecipeArgs { recipe: args.recipe.clone(), output: args.output.clone(), set: args.set.clone() })?;
+    let opened = open(&args.recipe.clone().into())?;
     let ids = find(&opened, &args.subject)?;
     if ids.is_empty() {
         bail!(

@@ -1,7 +1,6 @@
 //! `weft inspect`: prints the rows of any table of a run, to the terminal or as JSON lines.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -10,7 +9,7 @@ use serde_json::{Map, Value};
 use weft_core::id::ShardId;
 use weft_core::store::Store;
 
-use crate::cli::RecipeArgs;
+use crate::cli::RecipeOption;
 use crate::command::{Opened, open};
 use crate::view;
 
@@ -18,15 +17,8 @@ use crate::view;
 pub(crate) struct InspectArgs {
     /// The table: documents, captures, pages, candidates, images, …, or rejects
     table: String,
-    /// The recipe, a TOML file
-    #[arg(long, value_name = "RECIPE")]
-    recipe: PathBuf,
-    /// Where tables and shards lie [default: out/<recipe's name>]
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// Set a key of the recipe; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    recipe: RecipeOption,
     /// One object a line
     #[arg(long)]
     json: bool,
@@ -42,7 +34,7 @@ pub(crate) struct InspectArgs {
 const CELL_WIDTH: usize = 48;
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let opened = open(&RecipeArgs { recipe: args.recipe.clone(), output: args.output.clone(), set: args.set.clone() })?;
+    let opened = open(&args.recipe.clone().into())?;
     let mut filters = Vec::new();
     for filter in &args.filter {
         let Some((column, value)) = filter.split_once('=') else {
