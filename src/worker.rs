@@ -68,10 +68,6 @@ pub(crate) fn find_engine(choice: EngineChoice, resources: &Resources) -> anyhow
         roots: runtime_roots(),
     };
     let engine = Engine::find(&request)?;
-    for lost in engine.lost() {
-        let place = lost.place.display();
-        tracing::info!(%place, cause = lost.cause, "no ONNX Runtime at {place}");
-    }
     let kind = match engine.kind() {
         EngineKind::OnnxRuntime => "onnxruntime",
         EngineKind::Tract => "tract",

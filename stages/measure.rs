@@ -116,6 +116,10 @@ impl Stage for Measure {
         // Loaded here, so that a graph that is not usable stops the run before its first task.
         let models = setup.load()?;
         tracing::info!(engine = %setup.engine, provider = ?setup.engine.provider(), "measuring with {}", setup.engine);
+        for lost in setup.engine.lost() {
+            let place = lost.place.display();
+            tracing::info!(%place, cause = lost.cause, "no usable ONNX Runtime at {place}");
+        }
         Ok(Self { config, setup, idle: Mutex::new(vec![models]) })
     }
 
