@@ -1,6 +1,6 @@
 //! Turns text into CLIP's token ids, as openai/CLIP does.
 //!
-//! Clean-up ([`clean`]), lower case, words, byte pairs; then the start token 49406, the ids, the end token 49407 and
+//! Clean-up ([`clean`](fn@clean)), lower case, words, byte pairs; then the start token 49406, the ids, the end token 49407 and
 //! padding with 0 up to the context length (77). A text that is too long is cut, and the end token kept. The
 //! vocabulary is embedded. About O(length), bounded: words after the context is full are not looked at, and a
 //! "word" longer than any that a context can hold is cut.

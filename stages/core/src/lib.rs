@@ -1,6 +1,6 @@
 //! The contract between stages: what a stage is, what crosses from one to the next, and what bounds it.
 //!
-//! Stages exchange immutable [tables](table) through a [store]; inside, they see typed borrowed rows. A
+//! Stages exchange immutable [tables](mod@table) through a [store]; inside, they see typed borrowed rows. A
 //! [stage](stage::Stage) describes itself, is opened once and runs shard by shard with a
 //! [context](context::Context); every row it reads is kept or [rejected](reject), and its [tally] says so.
 

@@ -131,7 +131,7 @@ pub fn schema_of(fields: Vec<arrow::datatypes::Field>) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Declares a table: a marker type, its row, and its [`Table`](crate::table::Table) implementation.
+/// Declares a table: a marker type, its row, and its [`Table`] implementation.
 ///
 /// ```
 /// weft_core::table! {
