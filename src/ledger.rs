@@ -50,6 +50,14 @@ CREATE TABLE IF NOT EXISTS digests (
 ) STRICT;
 ";
 
+/// Whether a failure is the ledger's disk being full.
+pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let code = cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+        code == Some(rusqlite::ErrorCode::DiskFull)
+    })
+}
+
 /// The coordinator's hold on an output folder; released when dropped, or when the process dies.
 #[derive(Debug)]
 pub(crate) struct OutputLock {

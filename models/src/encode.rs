@@ -25,7 +25,7 @@ pub enum EncodeError {
     },
 }
 
-/// Shrinks `image` so that its longest side is at most `max_side_px`, and never enlarges it (ImageMagick's
+/// Shrinks `image` so that its longest side is at most `max_side_px`, and never enlarges it (`ImageMagick`'s
 /// geometry `800x800>`, which MMC4 downloaded with). Lanczos.
 pub fn bound(image: RgbImage, max_side_px: u32) -> RgbImage {
     let (width_px, height_px) = bounded(image.width_px(), image.height_px(), max_side_px);

@@ -3,7 +3,7 @@
 //! Grey, 32 x 32 by Lanczos (in Pillow 13's pass order), a two-dimensional DCT-II without normalisation, its low
 //! 8 x 8 coefficients, one bit each: set where the coefficient is above the median of the 64. Flat and periodic
 //! pictures have coefficients that differ from the median by rounding alone, so the transform performs the
-//! operations of SciPy's in SciPy's order, and the hash is equal bit by bit there too.
+//! operations of `SciPy` in the order of `SciPy`, and the hash is equal bit by bit there too.
 
 use std::fmt;
 
@@ -89,14 +89,14 @@ fn luma(image: &RgbImage) -> Plane {
     Plane::new(image.width_index(), image.height_index(), values)
 }
 
-/// The mean of the two middle values, as NumPy computes it.
+/// The mean of the two middle values, as `NumPy` computes it.
 fn median(values: &[f64; KEPT * KEPT]) -> f64 {
     let mut sorted = *values;
     sorted.sort_by(f64::total_cmp);
     (sorted[KEPT * KEPT / 2 - 1] + sorted[KEPT * KEPT / 2]) / 2.0
 }
 
-/// cos(pi k / 64) for k = 1 to 31, as SciPy computes them: the last digit differs from the nearest number in places.
+/// cos(pi k / 64) for k = 1 to 31, as `SciPy` computes them: the last digit differs from the nearest number in places.
 const COSINES: [f64; 31] = [
     0.9987954562051724,
     0.9951847266721969,
@@ -131,8 +131,13 @@ const COSINES: [f64; 31] = [
     0.04906767432741799,
 ];
 
+<<<<<<< HEAD
 /// (cos, sin) of 2 pi k / 32 for k = 0 to 7, as SciPy computes them.
 #[expect(clippy::approx_constant, reason = "the last digits are SciPy's, not those of the nearest number")]
+=======
+/// (cos, sin) of 2 pi k / 32 for k = 0 to 7, as `SciPy` computes them.
+#[expect(clippy::approx_constant, reason = "the digits are those of the reference, wherever they come from")]
+>>>>>>> images
 const TURNS: [(f64, f64); 8] = [
     (1.0, 0.0),
     (0.9807852804032304, 0.19509032201612825),

@@ -106,6 +106,14 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             if let Err(second) = ledger.finish("failed") {
                 tracing::warn!(%second, "the ledger could not take note of the failure");
             }
+            let cause = if ledger::is_disk_full(&cause) {
+                let output = opened.output.display();
+                cause.context(format!(
+                    "no space left for the ledger in {output}; free some and run the same command again"
+                ))
+            } else {
+                cause
+            };
             Err(cause.context("the run stopped; finished tasks are kept, and the same command goes on from here"))
         }
     }

@@ -110,7 +110,7 @@ fn decode_av1(stream: Vec<u8>, limits: &Limits) -> Result<Picture, DecodeError> 
         Ok(()) | Err(Error::Again) => {}
         Err(cause) => return Err(refuse(cause)),
     }
-    loop {
+    for _ in 0..MAX_ROUNDS {
         match decoder.get_picture() {
             Ok(picture) => return Ok(picture),
             // A picture needs what is still waiting to be sent; if nothing is, there is none.
@@ -122,7 +122,11 @@ fn decode_av1(stream: Vec<u8>, limits: &Limits) -> Result<Picture, DecodeError> 
             Err(cause) => return Err(refuse(cause)),
         }
     }
+    Err(DecodeError::corrupt(FORMAT, "no picture comes out"))
 }
+
+/// How often data are offered to the AV1 decoder before it is taken to be stuck; a still picture needs one or two.
+const MAX_ROUNDS: u32 = 64;
 
 fn refuse(cause: Error) -> DecodeError {
     match cause {

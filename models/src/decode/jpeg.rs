@@ -35,18 +35,30 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeEr
         return Err(DecodeError::Truncated { format: FORMAT });
     }
     let bytes = walk.essence().ok_or_else(|| DecodeError::corrupt(FORMAT, "no scan"))?;
+    decode_essence(&bytes, limits, false)
+}
+
+/// Strictly: damaged entropy-coded data is an error. Otherwise what follows the damage is left grey.
+fn decode_essence(bytes: &[u8], limits: &Limits, strict: bool) -> Result<RgbImage, DecodeError> {
     let side = super::index(limits.image_side_px);
     let options = DecoderOptions::default()
-        .set_strict_mode(false)
+        .set_strict_mode(strict)
         .set_max_width(side)
         .set_max_height(side)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes.as_slice()), options);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     let pixels = decoder.decode().map_err(|cause| refuse(&cause))?;
     let (width_px, height_px) = decoder.dimensions().ok_or_else(|| DecodeError::corrupt(FORMAT, "no size"))?;
     let [width_px, height_px] =
         [width_px, height_px].map(|side| u32::try_from(side).expect("a side has sixteen bits in the file"));
     finish(FORMAT, width_px, height_px, pixels)
+}
+
+/// Whether the entropy-coded data of a file that decodes is damaged all the same.
+#[cfg(test)]
+pub(super) fn is_damaged(bytes: &[u8], limits: &Limits) -> bool {
+    let essence = Walk::over(bytes).ok().and_then(|walk| walk.essence());
+    essence.is_none_or(|essence| decode_essence(&essence, limits, true).is_err())
 }
 
 fn refuse(cause: &DecodeErrors) -> DecodeError {
@@ -166,8 +178,16 @@ impl<'a> Walk<'a> {
         if let Some(adobe) = self.adobe
             && !(self.is_jfif && self.components == 3)
         {
+            // The last byte names the transform: none, or to luma and chroma. Libjpeg takes any other for the latter.
+            let (transform, fields) = adobe.split_last()?;
+            let transform = match (transform, self.components) {
+                (0, _) => 0,
+                (_, 4) => 2,
+                _ => 1,
+            };
             bytes.extend(b"\xff\xee\x00\x0e");
-            bytes.extend(adobe);
+            bytes.extend(fields);
+            bytes.push(transform);
         }
         for table in &self.tables {
             bytes.extend(*table);
