@@ -131,13 +131,8 @@ const COSINES: [f64; 31] = [
     0.04906767432741799,
 ];
 
-<<<<<<< HEAD
-/// (cos, sin) of 2 pi k / 32 for k = 0 to 7, as SciPy computes them.
-#[expect(clippy::approx_constant, reason = "the last digits are SciPy's, not those of the nearest number")]
-=======
 /// (cos, sin) of 2 pi k / 32 for k = 0 to 7, as `SciPy` computes them.
 #[expect(clippy::approx_constant, reason = "the digits are those of the reference, wherever they come from")]
->>>>>>> images
 const TURNS: [(f64, f64); 8] = [
     (1.0, 0.0),
     (0.9807852804032304, 0.19509032201612825),

@@ -10,12 +10,7 @@ use crate::resample::{Filter, PassOrder, Plane, Window};
 /// Mean of CLIP's training pictures per channel (openai/CLIP, `clip.py`).
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// Standard deviation of CLIP's training pictures per channel (openai/CLIP, `clip.py`).
-<<<<<<< HEAD
-#[expect(clippy::excessive_precision, reason = "the digits as openai/CLIP writes them")]
-pub const CLIP_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
-=======
 pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
->>>>>>> images
 
 /// Appends one picture to `out`, channel by channel: 3 x `size_px` x `size_px` values.
 ///
