@@ -32,6 +32,8 @@ enum Command {
     Verify(RecipeArgs),
     /// Tell the life of one document, given by its url, its id, or the URL of one of its images
     Explain(command::explain::ExplainArgs),
+    /// Show what the readers make of archives, index keys, pages, pictures, matrices and text
+    Probe(command::probe::ProbeArgs),
     /// Manage graphs and the runtime that computes them
     #[command(subcommand)]
     Models(command::models::ModelsCommand),
@@ -69,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(args) => command::inspect::run(&args),
         Command::Verify(args) => command::verify::run(&args),
         Command::Explain(args) => command::explain::run(&args),
+        Command::Probe(args) => command::probe::run(&args),
         Command::Models(args) => command::models::run(&args),
     };
     match outcome {

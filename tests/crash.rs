@@ -94,8 +94,17 @@ fn kill_at_thirty_seeded_moments_leaves_the_same_shards() {
 
     // In pipeline order within a folder every point is reached: what is killed once is passed the next time.
     let order: BTreeMap<&str, usize> = [
-        "ingest", "locate", "fetch", "extract", "download", "dedup.pairs", "dedup.count", "measure", "select",
-        "assign", "interleave",
+        "ingest",
+        "locate",
+        "fetch",
+        "extract",
+        "download",
+        "dedup.pairs",
+        "dedup.count",
+        "measure",
+        "select",
+        "assign",
+        "interleave",
     ]
     .into_iter()
     .enumerate()

@@ -84,9 +84,8 @@ fn a_stage_never_imports_a_stage() {
 }
 
 fn weft_stages_names() -> BTreeSet<String> {
-    let names = [
-        "ingest", "locate", "fetch", "extract", "download", "dedup", "measure", "select", "assign", "interleave",
-    ];
+    let names =
+        ["ingest", "locate", "fetch", "extract", "download", "dedup", "measure", "select", "assign", "interleave"];
     for name in names {
         assert!(repository().join(format!("stages/{name}.rs")).exists(), "stage {name} has no file");
     }

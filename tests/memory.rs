@@ -35,9 +35,8 @@ fn peaks(folder: &Path, pages: u32) -> Vec<(&'static str, u64)> {
     let recipe = crate::tiny::recipe_for(folder);
     let recipe_path = folder.join("recipe.toml");
     write(&recipe_path, recipe.as_bytes());
-    let stages = [
-        "ingest", "locate", "fetch", "extract", "download", "dedup", "measure", "select", "assign", "interleave",
-    ];
+    let stages =
+        ["ingest", "locate", "fetch", "extract", "download", "dedup", "measure", "select", "assign", "interleave"];
     stages
         .iter()
         .map(|stage| {
