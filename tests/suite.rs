@@ -2,6 +2,7 @@
 
 mod archive_org;
 mod bad_input;
+mod conformance;
 mod crash;
 mod layering;
 mod memory;
