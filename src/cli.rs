@@ -48,7 +48,7 @@ pub(crate) struct RecipeArgs {
     /// Where tables and shards lie [default: out/<recipe's name>]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// Set a key of the recipe, for instance stages.select.nsfw_max=0.2; may be repeated
+    /// Set a key of the recipe, as `stages.select.nsfw_max=0.2`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }

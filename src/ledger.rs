@@ -183,8 +183,18 @@ impl Ledger {
     }
 }
 
-/// The last failures noted, newest first: folder, shard, attempt, outcome, message.
-pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<(String, u32, u32, String, String)>> {
+/// A failed try of a task that is not done yet.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) folder: String,
+    pub(crate) shard: u32,
+    pub(crate) attempt: u32,
+    pub(crate) outcome: String,
+    pub(crate) message: String,
+}
+
+/// The last failures noted, newest first.
+pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<Failure>> {
     let connection = connect(output)?;
     let mut statement = connection.prepare(
         "SELECT a.folder, a.shard, a.attempt, a.outcome, coalesce(a.message, '') FROM attempts a
@@ -193,8 +203,15 @@ pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<(S
                            WHERE b.folder = a.folder AND b.shard = a.shard AND b.outcome = 'done')
          ORDER BY a.started DESC LIMIT ?1",
     )?;
-    let rows = statement
-        .query_map(params![most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+    let rows = statement.query_map(params![most], |row| {
+        Ok(Failure {
+            folder: row.get(0)?,
+            shard: row.get(1)?,
+            attempt: row.get(2)?,
+            outcome: row.get(3)?,
+            message: row.get(4)?,
+        })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

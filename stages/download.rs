@@ -259,7 +259,41 @@ impl Stage for Download {
     }
 
     fn run(&self, _shard: ShardId, context: &Context) -> Result<Tally, StageError> {
-        self.runtime.as_ref().expect("the stage is not being dropped").block_on(self.run_shard(context))
+        let runtime = self.runtime.as_ref().expect("the stage is not being dropped");
+        let mut candidates = context.rows::<Candidates>()?;
+        let mut output = Writers { images: context.writer()?, pixels: context.writer()? };
+        let mut accounts = context.accounts(Self::NAME)?;
+        let mut under_way = FuturesOrdered::new();
+        let mut is_end = false;
+        loop {
+            while !is_end && under_way.len() < WINDOW {
+                match candidates.next()? {
+                    Some(row) => under_way.push_back(self.get(Candidate::of(&row), &context.limits)),
+                    None => is_end = true,
+                }
+            }
+            // Only the waiting is asynchronous: tables are read and written by blocking calls.
+            let next = runtime.block_on(async { tokio::time::timeout(CANCEL_CHECK, under_way.next()).await });
+            let Ok(next) = next else {
+                context.check_cancelled()?;
+                continue;
+            };
+            let Some((candidate, outcome)) = next else { break };
+            accounts.read(Unit::Candidates)?;
+            match outcome? {
+                Ok(picture) => output.push(&candidate, &picture, &mut accounts)?,
+                Err(Refusal { reason, evidence }) => accounts.reject(&Reject {
+                    unit: Unit::Candidates,
+                    document_id: &candidate.document_id,
+                    image_url: Some(&candidate.image_url),
+                    reason,
+                    evidence,
+                })?,
+            }
+        }
+        context.commit(output.images.finish())?;
+        context.commit(output.pixels.finish())?;
+        accounts.finish()
     }
 }
 
@@ -309,41 +343,6 @@ fn unusable(what: &'static str, place: &str, cause: impl fmt::Display, way_out: 
 }
 
 impl Download {
-    async fn run_shard(&self, context: &Context) -> Result<Tally, StageError> {
-        let mut candidates = context.rows::<Candidates>()?;
-        let mut output = Writers { images: context.writer()?, pixels: context.writer()? };
-        let mut accounts = context.accounts(Self::NAME)?;
-        let mut under_way = FuturesOrdered::new();
-        let mut is_end = false;
-        loop {
-            while !is_end && under_way.len() < WINDOW {
-                match candidates.next()? {
-                    Some(row) => under_way.push_back(self.get(Candidate::of(&row), &context.limits)),
-                    None => is_end = true,
-                }
-            }
-            let Ok(next) = tokio::time::timeout(CANCEL_CHECK, under_way.next()).await else {
-                context.check_cancelled()?;
-                continue;
-            };
-            let Some((candidate, outcome)) = next else { break };
-            accounts.read(Unit::Candidates)?;
-            match outcome? {
-                Ok(picture) => output.push(&candidate, &picture, &mut accounts)?,
-                Err(Refusal { reason, evidence }) => accounts.reject(&Reject {
-                    unit: Unit::Candidates,
-                    document_id: &candidate.document_id,
-                    image_url: Some(&candidate.image_url),
-                    reason,
-                    evidence,
-                })?,
-            }
-        }
-        context.commit(output.images.finish())?;
-        context.commit(output.pixels.finish())?;
-        accounts.finish()
-    }
-
     /// Gets one candidate's picture from the first origin that has its bytes.
     async fn get(&self, candidate: Candidate, limits: &Limits) -> (Candidate, Outcome) {
         let outcome = self.picture(&candidate, limits).await;
@@ -357,7 +356,7 @@ impl Download {
         let mut refused: Option<Refusal> = None;
         for origin in &self.config.from {
             let held = match origin {
-                Origin::Archive => self.from_archive(candidate, limits).await?,
+                Origin::Archive => self.archived(candidate, limits).await?,
                 Origin::Web => {
                     let web = self.web.as_ref().expect("opened where the config names it");
                     web.fetch(&candidate.image_url, limits, &self.bodies).await
@@ -391,7 +390,7 @@ impl Download {
         None
     }
 
-    async fn from_archive(&self, candidate: &Candidate, limits: &Limits) -> Result<Result<Held, Refusal>, StageError> {
+    async fn archived(&self, candidate: &Candidate, limits: &Limits) -> Result<Result<Held, Refusal>, StageError> {
         let archive = Arc::clone(self.archive.as_ref().expect("opened where the config names it"));
         let room = room(&self.bodies).await;
         let (candidate, limits) = (candidate.clone(), limits.clone());
@@ -540,3 +539,6 @@ fn body_of(message: &HttpMessage<'_>, limits: &Limits) -> Result<Vec<u8>, Refusa
     let bytes = message.payload(&of_image).map_err(|_| too_large())?.bytes.into_owned();
     if u64::try_from(bytes.len()).expect("usize fits u64") > limits.image_bytes { Err(too_large()) } else { Ok(bytes) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,3 +288,6 @@ impl UrlRule {
         Ok(url.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! [`linear`] maximises the total similarity with at most one image per sentence, exactly, by shortest
 //! augmenting paths on the rectangular matrix (Crouse 2016, DOI 10.1109/TAES.2016.140952), in `f64`. Equal
-//! totals are broken as SciPy's `linear_sum_assignment` breaks them, which visits columns in the same order.
+//! totals are broken as `scipy.optimize.linear_sum_assignment` breaks them, which visits columns in the same order.
 //! O(n²m) time, n the smaller side, and O(nm) memory; no recursion.
 
 use thiserror::Error;
@@ -175,7 +175,7 @@ fn assign_row(cost: &Cost, solution: &mut Solution, new_row: usize) {
     let mut visited_rows = Vec::new();
     let mut visited_columns = Vec::new();
     // Columns not yet visited, from the last to the first: with the comparison below, of equal free columns
-    // the lowest is chosen, as SciPy does.
+    // the lowest is chosen.
     let mut remaining: Vec<usize> = (0..cost.columns).rev().collect();
     let mut row = new_row;
     let mut lowest = 0.0;
@@ -358,5 +358,26 @@ mod tests {
         let total: f64 = assigned.iter().enumerate().map(|(image, s)| f64::from(similarity.at(image, *s))).sum();
         // The first row gives its column up, and all others gain.
         assert!((total - f64::from(0.6_f32) * 599.0).abs() < 1e-3, "{total}");
+    }
+
+    #[test]
+    fn mmc4s_own_matchings_are_reproduced() {
+        let Some(root) = std::env::var_os("WEFT_CONFORMANCE") else {
+            println!("SKIPPED: WEFT_CONFORMANCE is not set");
+            return;
+        };
+        let path = std::path::Path::new(&root).join("c4/expected.json");
+        #[expect(clippy::disallowed_methods, reason = "a test reads its data from where they lie")]
+        let expected: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let cases = expected["matching"]["cases"].as_array().unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let rows: Vec<Vec<f32>> = serde_json::from_value(case["similarity_matrix"].clone()).unwrap();
+            let wanted: Vec<usize> = serde_json::from_value(case["assignment"].clone()).unwrap();
+            let columns = rows.first().map_or(0, Vec::len);
+            let similarity = rows.concat();
+            let similarity = Similarity::new(&similarity, rows.len(), columns).unwrap();
+            assert_eq!(sentences(linear(&similarity)), wanted, "{}", case["name"]);
+        }
     }
 }

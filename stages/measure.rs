@@ -405,21 +405,4 @@ fn unusable(role: &str, place: &str, cause: &dyn std::error::Error) -> StageErro
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_floor_names_what_it_excludes() {
-        let floor = Floor::default();
-        assert_eq!(floor.excludes(100, 300), None);
-        assert_eq!(floor.excludes(400, 99), Some("side 99 px < 100 px".to_owned()));
-        assert_eq!(floor.excludes(100, 301), Some("1:3.010 is beyond 1:3".to_owned()));
-    }
-
-    #[test]
-    fn a_cosine_of_a_vector_with_itself_is_one() {
-        let unit = [0.6, 0.8];
-        assert!((cosine(&unit, &unit) - 1.0).abs() < 1e-7);
-        assert!((cosine(&unit, &[-0.6, -0.8]) + 1.0).abs() < 1e-7);
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Said, funnel, read, repository, weft, write};
+use crate::support::{Funnel, Said, funnel, read, repository, weft, write};
 
 /// The folder of real data, or nothing: then the test says so loudly.
 fn conformance() -> Option<PathBuf> {
@@ -36,12 +36,13 @@ fn recipe(folder: &Path, topic: &Path, profile: &Value) -> PathBuf {
     let text = format!(
         "name = \"archive-org\"\n\
          [source]\nmanifest = \"source.toml\"\n[crawl]\nmanifest = \"crawl.toml\"\n\
-         [shards]\ncorpus = 2\ncrawl = 2\nkey = 2\n[numerics]\nengine = \"tract\"\n\
+         [shards]\ncorpus = 2\ncrawl = 2\nkey = 2\n[numerics]\nengine = \"{engine}\"\n\
          [graphs]\nclip = {{ card = \"{models}/cards/tiny-clip.toml\", folder = \"{models}/tiny\" }}\n\
          [stages.measure.floor]\nmin_side_px = 1\nmax_aspect = 1000.0\n\
          [stages.select]\nmin_side_px = {side}\naspect_min = {low}\naspect_max = {high}\nduplicate_bits = 5\n\
          order = [\"size\", \"aspect\", \"duplicate\"]\n",
-        models = models.display()
+        models = models.display(),
+        engine = if crate::support::runtime_library().is_some() { "onnxruntime" } else { "tract" },
     );
     let path = folder.join(format!("recipe-{side}.toml"));
     write(&path, text.as_bytes());
@@ -70,8 +71,6 @@ fn the_funnel_of_a_real_crawl_equals_the_reference() {
         check_survivors(&expected, profile, &recipe, &output);
     }
 }
-
-type Funnel = BTreeMap<(String, String), (u64, u64, BTreeMap<String, u64>)>;
 
 fn check(expected: &Value, profile: &str, funnel: &Funnel) {
     let of = |stage: &str, unit: &str| funnel[&(stage.to_owned(), unit.to_owned())].clone();

@@ -1,9 +1,13 @@
 //! Promises of weft as a whole: one file each.
 
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails is a failed test")]
+#![expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+
 mod archive_org;
 mod bad_input;
 mod conformance;
 mod crash;
+mod engines;
 mod layering;
 mod memory;
 mod support;

@@ -405,3 +405,111 @@ fn le32(bytes: &[u8], at: usize) -> Option<u32> {
 fn index(number: impl TryInto<usize>) -> usize {
     number.try_into().unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::encode_jpeg;
+    use crate::resample::tests::picture;
+
+    fn png(width: u32, height: u32, color: ::png::ColorType, depth: ::png::BitDepth, values: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        encoder.write_header().unwrap().write_image_data(values).unwrap();
+        bytes
+    }
+
+    fn cause(bytes: &[u8]) -> &'static str {
+        decode(bytes, &Limits::default()).unwrap_err().name()
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_its_header() {
+        // Ten thousand million pixels in 33 bytes: signature, header chunk, its checksum.
+        let mut bytes = png(1, 1, ::png::ColorType::Rgb, ::png::BitDepth::Eight, &[1, 2, 3]);
+        bytes[16..20].copy_from_slice(&100_000_u32.to_be_bytes());
+        bytes[20..24].copy_from_slice(&100_000_u32.to_be_bytes());
+        assert_eq!(cause(&bytes), "too_many_pixels");
+        let header = probe(&bytes).unwrap();
+        assert_eq!((header.width_px, header.height_px), (100_000, 100_000));
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        let bytes = png(2, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Eight, &[1, 2]);
+        let exact = Limits { image_pixels: 2, image_side_px: 2, ..Limits::default() };
+        assert!(decode(&bytes, &exact).is_ok());
+        for tight in [Limits { image_pixels: 1, ..exact.clone() }, Limits { image_side_px: 1, ..exact }] {
+            assert_eq!(decode(&bytes, &tight).unwrap_err().name(), "too_many_pixels");
+        }
+        let short = Limits { image_bytes: 20, ..Limits::default() };
+        assert_eq!(decode(&bytes, &short).unwrap_err(), DecodeError::TooManyBytes { limit: 20 });
+    }
+
+    #[test]
+    fn alpha_is_dropped_and_not_blended() {
+        let bytes = png(1, 1, ::png::ColorType::Rgba, ::png::BitDepth::Eight, &[10, 20, 30, 0]);
+        let decoded = decode(&bytes, &Limits::default()).unwrap();
+        assert_eq!(decoded.rgb.pixels(), [10, 20, 30]);
+        assert!(decoded.had_alpha);
+    }
+
+    #[test]
+    fn deep_grey_is_clipped_and_deep_colour_cut() {
+        let grey = [0x12, 0xff, 0x00, 0x80, 0x00, 0xff];
+        let bytes = png(3, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Sixteen, &grey);
+        let pixels = decode(&bytes, &Limits::default()).unwrap().rgb.into_pixels();
+        assert_eq!(pixels, [255, 255, 255, 128, 128, 128, 255, 255, 255]);
+        let color = [0x12, 0xff, 0x00, 0x80, 0xfe, 0xff];
+        let bytes = png(1, 1, ::png::ColorType::Rgb, ::png::BitDepth::Sixteen, &color);
+        assert_eq!(decode(&bytes, &Limits::default()).unwrap().rgb.pixels(), [0x12, 0x00, 0xfe]);
+    }
+
+    #[test]
+    fn no_prefix_of_a_file_is_taken_for_the_file() {
+        let jpeg = encode_jpeg(&picture(40, 30), 90).unwrap();
+        for length in 0..jpeg.len() - 2 {
+            assert!(decode(&jpeg[..length], &Limits::default()).is_err(), "{length} of {} bytes", jpeg.len());
+        }
+        let png = png(40, 30, ::png::ColorType::Rgb, ::png::BitDepth::Eight, picture(40, 30).pixels());
+        // The last twelve bytes are the end chunk, which Pillow does not miss.
+        for length in 0..png.len() - 12 {
+            assert!(decode(&png[..length], &Limits::default()).is_err(), "{length} of {} bytes", png.len());
+        }
+    }
+
+    #[test]
+    fn a_gif_frame_lies_on_its_canvas() {
+        let mut bytes = Vec::new();
+        let mut encoder = ::gif::Encoder::new(&mut bytes, 3, 1, &[9, 9, 9, 1, 2, 3]).unwrap();
+        let frame = ::gif::Frame { left: 1, width: 1, height: 1, buffer: vec![1].into(), ..Default::default() };
+        encoder.write_frame(&frame).unwrap();
+        drop(encoder);
+        let decoded = decode(&bytes, &Limits::default()).unwrap();
+        assert_eq!(decoded.rgb.pixels(), [9, 9, 9, 1, 2, 3, 9, 9, 9]);
+        assert!(!decoded.animated && !decoded.had_alpha);
+    }
+
+    #[test]
+    fn what_is_no_image_is_unknown() {
+        assert_eq!(cause(b""), "unknown_format");
+        assert_eq!(cause(b"<html>not found</html>"), "unknown_format");
+    }
+
+    #[test]
+    fn damaged_files_never_panic() {
+        // Every byte of two small files is changed in turn; what comes out does not matter.
+        let jpeg = encode_jpeg(&picture(17, 9), 80).unwrap();
+        let png = png(17, 9, ::png::ColorType::Rgb, ::png::BitDepth::Eight, picture(17, 9).pixels());
+        for file in [jpeg, png] {
+            for at in 0..file.len() {
+                let mut damaged = file.clone();
+                damaged[at] ^= 0x55;
+                let outcome = decode(&damaged, &Limits { image_pixels: 1_000_000, ..Limits::default() });
+                assert_ne!(outcome.err().map(|cause| cause.name()), Some("panicked"), "byte {at}");
+            }
+        }
+    }
+}

@@ -73,3 +73,38 @@ pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Result<Vec<u8>, EncodeError
     stored.map_err(|source| EncodeError::Encoder { source })?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_core::limits::Limits;
+
+    use super::*;
+    use crate::decode::decode;
+    use crate::resample::tests::picture;
+
+    #[test]
+    fn the_longest_side_is_bounded_and_the_other_rounded() {
+        assert_eq!(bounded(800, 600, 800), (800, 600));
+        assert_eq!(bounded(1_600, 1_001, 800), (800, 501));
+        assert_eq!(bounded(1_000, 3_000, 800), (267, 800));
+        assert_eq!(bounded(30_000, 1, 800), (800, 1));
+    }
+
+    #[test]
+    fn a_small_image_is_left_alone() {
+        assert_eq!(bound(picture(30, 20), 30), picture(30, 20));
+        let smaller = bound(picture(30, 20), 15);
+        assert_eq!((smaller.width_px(), smaller.height_px()), (15, 10));
+    }
+
+    #[test]
+    fn a_stored_image_comes_back_nearly_the_same() {
+        let flat = RgbImage::new(33, 17, [200, 100, 50].repeat(33 * 17)).unwrap();
+        let bytes = encode_jpeg(&flat, 95).unwrap();
+        let decoded = decode(&bytes, &Limits::default()).unwrap().rgb;
+        assert_eq!((decoded.width_px(), decoded.height_px()), (33, 17));
+        for (stored, original) in decoded.pixels().iter().zip(flat.pixels()) {
+            assert!(stored.abs_diff(*original) <= 3);
+        }
+    }
+}

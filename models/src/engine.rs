@@ -243,7 +243,14 @@ fn search(request: &EngineRequest) -> Result<Found, EngineError> {
     };
 
     let mut lost = Vec::new();
-    for place in places(request, &mut lost) {
+    for place in places(request) {
+        let place = match place {
+            Ok(place) => place,
+            Err(tried) => {
+                lost.push(tried);
+                continue;
+            }
+        };
         match load(place.as_os_str()) {
             Ok(loaded) => return Ok(Found { library: Some((place, loaded)), lost }),
             Err(cause) => lost.push(Tried { place, cause: chain(&cause) }),
@@ -252,21 +259,21 @@ fn search(request: &EngineRequest) -> Result<Found, EngineError> {
     if required { Err(EngineError::NotFound { tried: lost }) } else { Ok(Found { library: None, lost }) }
 }
 
-/// The libraries to try, best first; a folder without any goes to `lost` at once.
-fn places(request: &EngineRequest, lost: &mut Vec<Tried>) -> Vec<PathBuf> {
+/// The libraries to try, best first; a folder without any has lost already.
+fn places(request: &EngineRequest) -> Vec<Result<PathBuf, Tried>> {
     let mut places = Vec::new();
-    places.extend(request.named_library.clone());
+    places.extend(request.named_library.clone().map(Ok));
     for root in &request.roots {
         let folder = root.join(RUNTIME_FOLDER);
         match libraries(&folder) {
             Ok(found) if found.is_empty() => {
-                lost.push(Tried { place: folder, cause: format!("holds no {LIBRARY_STEM}*") });
+                places.push(Err(Tried { place: folder, cause: format!("holds no {LIBRARY_STEM}*") }));
             }
-            Ok(found) => places.extend(found),
-            Err(cause) => lost.push(Tried { place: folder, cause: cause.to_string() }),
+            Ok(found) => places.extend(found.into_iter().map(Ok)),
+            Err(cause) => places.push(Err(Tried { place: folder, cause: cause.to_string() })),
         }
     }
-    places.extend(SYSTEM_NAMES.map(PathBuf::from));
+    places.extend(SYSTEM_NAMES.map(|name| Ok(PathBuf::from(name))));
     places
 }
 
@@ -321,22 +328,26 @@ pub(crate) mod tests {
     use super::*;
 
     /// The engine of every unit test of this package: the process can have one only.
+    /// The library that `WEFT_TEST_ORT_DYLIB` names, else tract: the gate runs every test on both.
     pub(crate) fn engine() -> Engine {
-        Engine::find(&EngineRequest { choice: EngineChoice::Tract, ..EngineRequest::default() }).unwrap()
+        let choice = match std::env::var_os("WEFT_TEST_ORT_DYLIB") {
+            Some(path) => EngineChoice::OnnxRuntime { path: Some(path.into()) },
+            None => EngineChoice::Tract,
+        };
+        Engine::find(&EngineRequest { choice, ..EngineRequest::default() }).unwrap()
     }
 
     #[test]
     fn a_process_keeps_its_first_engine() {
         let first = engine();
-        assert_eq!(first.kind(), EngineKind::Tract);
-        assert_eq!(first.library(), None);
         let again = Engine::find(&EngineRequest::default()).unwrap();
-        assert_eq!(again.kind(), EngineKind::Tract);
+        assert_eq!(again.kind(), first.kind());
+        assert_eq!(again.library(), first.library());
         let choice = EngineChoice::OnnxRuntime { path: Some(PathBuf::from("/opt/libonnxruntime.so")) };
         let error = Engine::find(&EngineRequest { choice, ..EngineRequest::default() }).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "this process already runs tract 0.23 and cannot change to onnxruntime at `/opt/libonnxruntime.so`"
+            format!("this process already runs {first} and cannot change to onnxruntime at `/opt/libonnxruntime.so`")
         );
     }
 
@@ -363,16 +374,17 @@ pub(crate) mod tests {
             named_library: Some(PathBuf::from("libm.so.6")),
             roots: vec![absent.clone(), root.path().to_owned()],
         };
-        let mut lost = Vec::new();
-        let places = places(&request, &mut lost);
-        assert_eq!(places.first(), Some(&PathBuf::from("libm.so.6")));
-        assert_eq!(places.get(1), Some(&empty));
-        assert_eq!(lost.len(), 1);
-        assert_eq!(lost[0].place, absent.join(RUNTIME_FOLDER));
+        let places: Vec<PathBuf> =
+            places(&request).into_iter().map(|place| place.unwrap_or_else(|tried| tried.place)).collect();
+        let system = SYSTEM_NAMES.map(PathBuf::from);
+        let expected = [PathBuf::from("libm.so.6"), absent.join(RUNTIME_FOLDER), empty];
+        assert_eq!(places, [&expected[..], &system].concat());
 
+        // Without its last two places, whose outcome is the machine's, every place loses for its own reason.
         let found = search(&request).unwrap();
         let causes: Vec<String> = found.lost.iter().map(Tried::to_string).collect();
-        assert!(causes[1].starts_with("libm.so.6: it has no `OrtGetApiBase`"), "{causes:?}");
+        assert!(causes[0].starts_with("libm.so.6: it has no `OrtGetApiBase`"), "{causes:?}");
+        assert!(causes[1].contains("No such file"), "{causes:?}");
         assert!(causes[2].contains("file too short"), "{causes:?}");
     }
 

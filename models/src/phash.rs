@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
 use crate::decode::RgbImage;
@@ -73,12 +74,19 @@ fn low_frequencies(image: &RgbImage) -> [f64; KEPT * KEPT] {
 
 /// Grey as Pillow computes it: ITU-R 601-2 in 16-bit fixed point.
 fn luma(image: &RgbImage) -> Plane {
-    let values = image.pixels().chunks_exact(3).map(|pixel| {
-        let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
-        let [_, grey, _, _] = ((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 8).to_le_bytes();
-        grey
+    let mut values = vec![0; image.pixels().len() / 3];
+    Arch::new().dispatch(|| {
+        let (pixels, _) = image.pixels().as_chunks::<3>();
+        for (value, pixel) in values.iter_mut().zip(pixels) {
+            let [red, green, blue] = pixel.map(u32::from);
+            // The weights sum to 2^16: the third byte holds the grey, and the fourth nothing.
+            let weighted =
+                [(red, 19_595), (green, 38_470), (blue, 7_471)].map(|(part, weight)| part.wrapping_mul(weight));
+            let sum = weighted.into_iter().fold(0x8000_u32, u32::wrapping_add);
+            [_, _, *value, _] = sum.to_le_bytes();
+        }
     });
-    Plane::new(image.width_index(), image.height_index(), values.collect())
+    Plane::new(image.width_index(), image.height_index(), values)
 }
 
 /// The mean of the two middle values, as NumPy computes it.
@@ -124,6 +132,7 @@ const COSINES: [f64; 31] = [
 ];
 
 /// (cos, sin) of 2 pi k / 32 for k = 0 to 7, as SciPy computes them.
+#[expect(clippy::approx_constant, reason = "the last digits are SciPy's, not those of the nearest number")]
 const TURNS: [(f64, f64); 8] = [
     (1.0, 0.0),
     (0.9807852804032304, 0.19509032201612825),
@@ -219,4 +228,50 @@ fn radix4<const RUN: usize, const COUNT: usize>(x: &[f64; SIDE]) -> [f64; SIDE] 
 /// Turns a (real, imaginary) pair by an angle.
 fn turn((cosine, sine): (f64, f64), (real, imaginary): (f64, f64)) -> (f64, f64) {
     (cosine * real - sine * imaginary, cosine * imaginary + sine * real)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resample::tests::picture;
+
+    fn hash(image: &RgbImage) -> String {
+        phash(image).to_string()
+    }
+
+    /// A grey picture of 32 x 32 pixels.
+    fn grey(value: impl Fn(u8, u8) -> u8) -> RgbImage {
+        let pixels = (0..32).flat_map(|y| (0..32).map(move |x| (x, y))).flat_map(|(x, y)| [value(x, y); 3]);
+        RgbImage::new(32, 32, pixels.collect()).unwrap()
+    }
+
+    #[test]
+    fn hashes_equal_those_of_imagehash() {
+        // imagehash 4.3.2 on Pillow 13.0.0; the third is resized columns first.
+        assert_eq!(hash(&picture(37, 23)), "920658aaaa57f793");
+        assert_eq!(hash(&picture(100, 10)), "9ec69be32b431a46");
+        assert_eq!(hash(&picture(10, 100)), "976f0067cc4c1ad7");
+        assert_eq!(hash(&picture(32, 32)), "a69c5410109eff3f");
+        assert_eq!(hash(&picture(64, 48)), "b0db2253169b92dd");
+        assert_eq!(hash(&picture(1, 1)), "8000000000000000");
+    }
+
+    #[test]
+    fn flat_and_periodic_pictures_hash_as_rounding_has_it() {
+        assert_eq!(hash(&grey(|_, _| 0)), "0000000000000000");
+        assert_eq!(hash(&grey(|_, _| 9)), "8000000000000000");
+        assert_eq!(hash(&grey(|x, _| x % 2 * 255)), "8000000000000000");
+        assert_eq!(hash(&grey(|_, y| y * 8)), "8000000000000000");
+    }
+
+    #[test]
+    fn all_bits_of_a_flat_picture_are_near_the_median_but_the_mean() {
+        assert_eq!(bits_near_median(&grey(|_, _| 9)), 63);
+        assert_eq!(bits_near_median(&grey(|_, _| 0)), 64);
+    }
+
+    #[test]
+    fn distance_counts_bits() {
+        assert_eq!(Phash(0b1011).hamming(Phash(0b0010)), 2);
+    }
 }

@@ -10,6 +10,7 @@ use crate::resample::{Filter, PassOrder, Plane, Window};
 /// Mean of CLIP's training pictures per channel (openai/CLIP, `clip.py`).
 pub const CLIP_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 /// Standard deviation of CLIP's training pictures per channel (openai/CLIP, `clip.py`).
+#[expect(clippy::excessive_precision, reason = "the digits as openai/CLIP writes them")]
 pub const CLIP_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 /// Appends one picture to `out`, channel by channel: 3 x `size_px` x `size_px` values.
@@ -49,4 +50,52 @@ fn margin(length: usize, size: usize) -> usize {
     let twice = length - size;
     let half = twice / 2;
     if twice % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resample::tests::picture;
+
+    #[test]
+    fn the_square_holds_the_pixels_that_pillow_makes() {
+        // Made with Pillow: 30 x 17 to 10 x 6, rows first, then the six columns from the second on.
+        let [red, green, blue] = square(&picture(30, 17), 6);
+        #[rustfmt::skip]
+        assert_eq!(red.values(), [
+            105, 127, 126, 130, 125, 132, 108, 103, 112, 149, 127, 120, 126, 143, 137, 117, 125, 98,
+            116, 129, 146, 136, 129, 104, 119, 118, 143, 135, 124, 170, 134, 124, 134, 137, 138, 136,
+        ]);
+        #[rustfmt::skip]
+        assert_eq!(green.values(), [
+            130, 112, 148, 111, 138, 120, 127, 110, 126, 106, 115, 116, 138, 122, 151, 88, 119, 141,
+            109, 136, 103, 124, 122, 120, 134, 147, 126, 129, 114, 153, 111, 129, 120, 122, 107, 118,
+        ]);
+        #[rustfmt::skip]
+        assert_eq!(blue.values(), [
+            111, 127, 107, 115, 120, 150, 121, 135, 138, 137, 137, 126, 102, 113, 157, 126, 120, 131,
+            119, 128, 151, 113, 129, 134, 115, 136, 137, 148, 137, 115, 111, 126, 130, 120, 127, 122,
+        ]);
+    }
+
+    #[test]
+    fn pixels_come_channel_by_channel_and_normalised() {
+        let mut out = Vec::new();
+        clip_pixels(&picture(30, 17), 6, CLIP_MEAN, CLIP_STD, &mut out);
+        assert_eq!(out.len(), 3 * 6 * 6);
+        assert!((out[0] - (105.0 / 255.0 - 0.481_454_66) / 0.268_629_54).abs() < 1e-6);
+        assert!((out[36] - (130.0 / 255.0 - 0.457_827_5) / 0.261_302_58).abs() < 1e-6);
+    }
+
+    #[test]
+    fn half_a_pixel_of_margin_goes_to_the_even_side() {
+        assert_eq!([7, 8, 9, 11, 13].map(|length| margin(length, 6)), [0, 1, 2, 2, 4]);
+    }
+
+    #[test]
+    fn the_long_side_is_cut_down() {
+        assert_eq!(resized(30, 17, 6), (10, 6));
+        assert_eq!(resized(17, 30, 6), (6, 10));
+        assert_eq!(resized(1, 32_768, 224), (224, 7_340_032));
+    }
 }

@@ -1,17 +1,26 @@
 //! Installs an ONNX Runtime library from the wheels that its makers publish.
 //!
-//! A wheel is a zip; the library and what it loads lie in `onnxruntime/capi`. `pip` fetches the wheel, so the
-//! machine's own settings (proxy, mirror) hold; the digest pinned here decides whether it is taken. The libraries
-//! are laid out beside the target and put in place by one rename, so that a reader sees all or nothing.
+//! A wheel is a zip; the library and what it loads lie in one folder of it. `pip` fetches the wheels, so the
+//! machine's own settings (proxy, mirror) hold; the digests pinned here decide whether they are taken. All
+//! libraries go flat into one folder that is laid out beside the target and put in place by a rename: a reader
+//! sees all of an installation or nothing of it.
+//!
+//! The CUDA provider does not look for NVIDIA's libraries beside itself: whoever turns it on has to load them
+//! first (from the same folder) or to set the loader's path.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::card::digest_of;
 
-/// The folder inside the wheel.
-const WHEEL_FOLDER: &str = "onnxruntime/capi";
+/// Where ONNX Runtime's own wheels keep their libraries.
+const CAPI: &str = "onnxruntime/capi";
+/// Where NVIDIA's wheels for CUDA 13 do.
+const CUDA: &str = "nvidia/cu13/lib";
+/// How the name of the library to load begins.
+const LIBRARY_STEM: &str = "libonnxruntime.so";
 /// The names under which wheels for x86-64 Linux are published.
 const PLATFORMS: [&str; 4] =
     ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"];
@@ -23,16 +32,19 @@ pub enum RuntimeKind {
     Cpu,
     /// With Intel's OpenVINO, 84 MB packed; five times as fast on processors with AMX.
     OpenVino,
-    /// With CUDA 13, 256 MB packed; NVIDIA's own libraries must be on the machine.
+    /// With CUDA 13 and NVIDIA's libraries for it, 1.6 GB packed; the driver must be on the machine.
     Gpu,
 }
 
 /// A wheel as it was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wheel {
-    requirement: &'static str,
-    /// Of the file for `CPython` 3.12 on x86-64 Linux; the library inside does not depend on Python.
-    sha256: &'static str,
+pub struct Wheel {
+    /// What `pip` is asked for, such as `onnxruntime==1.32.0`.
+    pub requirement: &'static str,
+    /// Of the file for `CPython` 3.12 on x86-64 Linux; the libraries inside do not depend on Python.
+    pub sha256: &'static str,
+    /// Where the libraries are inside.
+    folder: &'static str,
 }
 
 /// What an installation left behind.
@@ -40,10 +52,8 @@ struct Wheel {
 pub struct Installed {
     /// The library to load.
     pub library: PathBuf,
-    /// The package and version, such as `onnxruntime==1.32.0`.
-    pub requirement: &'static str,
-    /// The digest of the wheel that it came from.
-    pub sha256: &'static str,
+    /// The wheels that the folder was filled from, ONNX Runtime's own first.
+    pub wheels: &'static [Wheel],
 }
 
 /// Why nothing was installed.
@@ -85,10 +95,14 @@ pub enum RuntimeError {
         found: String,
     },
     /// The wheel holds no library.
-    #[error("the wheel of {requirement} holds no `{WHEEL_FOLDER}/libonnxruntime.so*`")]
+    #[error("the wheel of {requirement} holds no {wanted} in `{folder}`")]
     NoLibrary {
         /// What was asked for.
         requirement: &'static str,
+        /// What it should hold.
+        wanted: &'static str,
+        /// Where.
+        folder: &'static str,
     },
     /// A file or folder cannot be written.
     #[error("failed to {doing} `{}`", path.display())]
@@ -104,20 +118,61 @@ pub enum RuntimeError {
 }
 
 impl RuntimeKind {
-    fn wheel(self) -> Wheel {
+    /// The wheels that it takes, ONNX Runtime's own first.
+    pub fn wheels(self) -> &'static [Wheel] {
         match self {
-            Self::Cpu => Wheel {
+            Self::Cpu => &[Wheel {
                 requirement: "onnxruntime==1.32.0",
                 sha256: "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
-            },
-            Self::OpenVino => Wheel {
+                folder: CAPI,
+            }],
+            Self::OpenVino => &[Wheel {
                 requirement: "onnxruntime-openvino==1.24.1",
                 sha256: "d617fac2f59a6ab5ea59a788c3e1592240a129642519aaeaa774761dfe35150e",
-            },
-            Self::Gpu => Wheel {
-                requirement: "onnxruntime-gpu==1.31.1",
-                sha256: "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
-            },
+                folder: CAPI,
+            }],
+            Self::Gpu => &[
+                Wheel {
+                    requirement: "onnxruntime-gpu==1.31.1",
+                    sha256: "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
+                    folder: CAPI,
+                },
+                Wheel {
+                    requirement: "nvidia-cuda-runtime==13.5.37",
+                    sha256: "df2b79a8852f10d1fef8c848489c49eebb5754051bf870202a862831412b179d",
+                    folder: CUDA,
+                },
+                Wheel {
+                    requirement: "nvidia-cuda-nvrtc==13.5.37",
+                    sha256: "86b4d68058807988b7d9af5b44917a0601e9c337f35ccd657bfb3c759ff8d8bc",
+                    folder: CUDA,
+                },
+                Wheel {
+                    requirement: "nvidia-nvjitlink==13.5.37",
+                    sha256: "280d7cb9649704145f074b8dbde500de04ce02d0872e066e20a83c17bcaa93eb",
+                    folder: CUDA,
+                },
+                Wheel {
+                    requirement: "nvidia-cublas==13.10.0.20",
+                    sha256: "dcc6d63884c53d07e267ce7e6feac17b2538cebaafec5db865736c3e28e4dc84",
+                    folder: CUDA,
+                },
+                Wheel {
+                    requirement: "nvidia-cufft==12.5.0.14",
+                    sha256: "b8be26837a5abad2b5b74f3e92dd29f622a42934b355be0961a48712cbba23ad",
+                    folder: CUDA,
+                },
+                Wheel {
+                    requirement: "nvidia-curand==10.4.5.25",
+                    sha256: "22bb226a857e5888fe6b54ae465fc4371296bcff13a35f79e19691bcf454f529",
+                    folder: CUDA,
+                },
+                Wheel {
+                    requirement: "nvidia-cudnn-cu13==9.28.1.4",
+                    sha256: "a54f205b1db1f2895d99f398754db1369816f0569dd459731f925635cf7b65ec",
+                    folder: "nvidia/cudnn/lib",
+                },
+            ],
         }
     }
 }
@@ -133,17 +188,25 @@ pub fn install(kind: RuntimeKind, into: &Path) -> Result<Installed, RuntimeError
     if machine != "x86_64-linux" {
         return Err(RuntimeError::WrongMachine { machine });
     }
-    let wheel = kind.wheel();
     let work = Work::beside(into)?;
-    let downloads = work.folder("download")?;
-    download(wheel, &downloads)?;
-    let file = verified(wheel, &downloads)?;
-    let unpacked = work.folder("unpacked")?;
-    python("zipfile", &["-e".as_ref(), file.as_os_str(), unpacked.as_os_str()])?;
     let staged = work.folder("staged")?;
-    let library = stage(wheel, &unpacked.join(WHEEL_FOLDER), &staged)?;
+    let wheels = kind.wheels();
+    let mut library = None;
+    for (index, &wheel) in wheels.iter().enumerate() {
+        let downloads = work.folder(&format!("download-{index}"))?;
+        download(wheel, &downloads)?;
+        let file = verified(wheel, &downloads)?;
+        let unpacked = work.folder(&format!("unpacked-{index}"))?;
+        python("zipfile", &["-e".as_ref(), file.as_os_str(), unpacked.as_os_str()])?;
+        let found = stage(wheel, &unpacked.join(wheel.folder), &staged)?;
+        library = library.or(found);
+    }
+    let Some(library) = library else {
+        let Wheel { requirement, folder, .. } = wheels[0];
+        return Err(RuntimeError::NoLibrary { requirement, wanted: LIBRARY_STEM, folder });
+    };
     replace(&staged, into, &work.path.join("before"))?;
-    Ok(Installed { library: into.join(library), requirement: wheel.requirement, sha256: wheel.sha256 })
+    Ok(Installed { library: into.join(library), wheels })
 }
 
 /// A folder beside the target, on the same file system, that goes away with this value.
@@ -182,7 +245,7 @@ impl Drop for Work {
 }
 
 fn download(wheel: Wheel, into: &Path) -> Result<(), RuntimeError> {
-    let mut arguments: Vec<&std::ffi::OsStr> = Vec::new();
+    let mut arguments: Vec<&OsStr> = Vec::new();
     for argument in [
         "download",
         "--quiet",
@@ -198,7 +261,7 @@ fn download(wheel: Wheel, into: &Path) -> Result<(), RuntimeError> {
         arguments.push(argument.as_ref());
     }
     for platform in PLATFORMS {
-        arguments.extend(["--platform".as_ref(), platform.as_ref()] as [&std::ffi::OsStr; 2]);
+        arguments.extend(["--platform".as_ref(), platform.as_ref()] as [&OsStr; 2]);
     }
     arguments.extend(["--dest".as_ref(), into.as_os_str(), wheel.requirement.as_ref()]);
     python("pip", &arguments)
@@ -220,26 +283,29 @@ fn verified(wheel: Wheel, folder: &Path) -> Result<PathBuf, RuntimeError> {
     Ok(file)
 }
 
-/// Moves the libraries of the unpacked wheel to `staged`; gives the name of the one to load.
+/// Moves the libraries of an unpacked wheel to `staged`; gives the name of ONNX Runtime's own, if it is there.
 #[expect(clippy::disallowed_methods, reason = "moves the installer's own files, outside any store")]
-fn stage(wheel: Wheel, capi: &Path, staged: &Path) -> Result<String, RuntimeError> {
-    let absent = RuntimeError::NoLibrary { requirement: wheel.requirement };
-    if !capi.is_dir() {
-        return Err(absent);
-    }
+fn stage(wheel: Wheel, libraries: &Path, staged: &Path) -> Result<Option<String>, RuntimeError> {
     let mut library = None;
-    for file in entries(capi)? {
-        let Some(name) = file.file_name().and_then(std::ffi::OsStr::to_str).map(str::to_owned) else { continue };
+    let mut moved = 0_u32;
+    let files = if libraries.is_dir() { entries(libraries)? } else { Vec::new() };
+    for file in files {
+        let Some(name) = file.file_name().and_then(OsStr::to_str).map(str::to_owned) else { continue };
         // Python's own binding is of no use here.
         if !name.starts_with("lib") || !(name.ends_with(".so") || name.contains(".so.")) {
             continue;
         }
         std::fs::rename(&file, staged.join(&name)).map_err(failed("move", &file))?;
-        if name.starts_with("libonnxruntime.so") {
+        moved += 1;
+        if name.starts_with(LIBRARY_STEM) {
             library = Some(name);
         }
     }
-    library.ok_or(absent)
+    if moved == 0 {
+        let Wheel { requirement, folder, .. } = wheel;
+        return Err(RuntimeError::NoLibrary { requirement, wanted: "library", folder });
+    }
+    Ok(library)
 }
 
 /// Puts `staged` at `into`; what was there is moved to `before`, and back if the second step fails.
@@ -267,7 +333,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RuntimeError> {
 }
 
 /// Runs `python3 -m module`.
-fn python(module: &'static str, arguments: &[&std::ffi::OsStr]) -> Result<(), RuntimeError> {
+fn python(module: &'static str, arguments: &[&OsStr]) -> Result<(), RuntimeError> {
     let output = Command::new("python3")
         .args(["-m", module])
         .args(arguments)
@@ -310,6 +376,7 @@ mod tests {
         requirement: "onnxruntime==0.0.0",
         // Of the letter x.
         sha256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+        folder: CAPI,
     };
 
     #[test]
@@ -336,7 +403,7 @@ mod tests {
         write(&into.join("libonnxruntime.so.1.0.0"), "old");
         let work = Work::beside(&into).unwrap();
         let staged = work.folder("staged").unwrap();
-        assert_eq!(stage(WHEEL, &capi, &staged).unwrap(), "libonnxruntime.so.1.32.0");
+        assert_eq!(stage(WHEEL, &capi, &staged).unwrap().unwrap(), "libonnxruntime.so.1.32.0");
         replace(&staged, &into, &work.path.join("before")).unwrap();
         let names: Vec<_> = entries(&into).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["libonnxruntime.so.1.32.0", "libonnxruntime_providers_shared.so"]);
@@ -348,7 +415,19 @@ mod tests {
     fn a_wheel_without_a_library_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let error = stage(WHEEL, &folder.path().join("capi"), folder.path()).unwrap_err().to_string();
-        assert_eq!(error, "the wheel of onnxruntime==0.0.0 holds no `onnxruntime/capi/libonnxruntime.so*`");
+        assert_eq!(error, "the wheel of onnxruntime==0.0.0 holds no library in `onnxruntime/capi`");
+    }
+
+    #[test]
+    fn every_digest_is_pinned_and_the_runtime_comes_first() {
+        for kind in [RuntimeKind::Cpu, RuntimeKind::OpenVino, RuntimeKind::Gpu] {
+            let wheels = kind.wheels();
+            assert_eq!(wheels[0].folder, CAPI);
+            for wheel in wheels {
+                assert_eq!(wheel.sha256.len(), 64, "{}", wheel.requirement);
+                assert!(wheel.requirement.contains("=="), "{}", wheel.requirement);
+            }
+        }
     }
 
     #[test]

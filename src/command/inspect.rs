@@ -30,7 +30,7 @@ pub(crate) struct InspectArgs {
     /// One object a line
     #[arg(long)]
     json: bool,
-    /// Only rows whose column has this value, for instance reason=too_small; may be repeated
+    /// Only rows whose column has this value, as `reason=too_small`; may be repeated
     #[arg(long = "where", value_name = "COLUMN=VALUE")]
     filter: Vec<String>,
     /// At most this many rows

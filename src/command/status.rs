@@ -31,7 +31,8 @@ pub(crate) fn run(args: &RecipeArgs) -> anyhow::Result<ExitCode> {
         (false, false) => "stopped; weft run goes on from here",
     };
     writeln!(text, "{done_tasks} of {all_tasks} tasks done: {state}")?;
-    for (folder, shard, attempt, outcome, message) in crate::ledger::recent_failures(&opened.output, 5)? {
+    for failure in crate::ledger::recent_failures(&opened.output, 5)? {
+        let crate::ledger::Failure { folder, shard, attempt, outcome, message } = failure;
         writeln!(text, "{outcome}: {folder} shard {shard:05}, attempt {attempt}: {message}")?;
     }
     print(&text)?;

@@ -31,7 +31,7 @@ const FORBIDDEN_V4: [Range<Ipv4Addr>; 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
 ];
 
-/// Within 2000::/3; all that is outside of it is refused anyway.
+/// Within `2000::/3`; all that is outside of it is refused anyway.
 const FORBIDDEN_V6: [Range<Ipv6Addr>; 4] = [
     // Holds Teredo, which wraps an IPv4 address.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "reserved"),

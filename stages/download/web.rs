@@ -66,8 +66,11 @@ struct Host {
     /// When the next request may start.
     free_at: Mutex<Instant>,
     /// By origin: a host may answer at several ports.
-    robots: Mutex<BTreeMap<String, Arc<OnceCell<Result<Robots, Refusal>>>>>,
+    robots: Mutex<BTreeMap<String, SharedRobots>>,
 }
+
+/// A robots.txt that is asked for once, whoever comes first.
+type SharedRobots = Arc<OnceCell<Result<Robots, Refusal>>>;
 
 /// One answer, its body read where the status is 200.
 #[derive(Debug)]

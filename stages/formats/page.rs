@@ -51,7 +51,7 @@ const INVISIBLE: [&str; 9] =
     ["head", "script", "style", "template", "iframe", "noembed", "noframes", "textarea", "select"];
 
 /// How far behind the last sentence found the next one is looked for, in bytes of text without whitespace. A
-/// C4 document has at most 190,000 characters (c4_utils.py).
+/// C4 document has at most 190,000 characters (`c4_utils.py`).
 const SEARCH_BYTES: usize = 256 << 10;
 
 /// Where the extension is looked for.
@@ -476,5 +476,7 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).expect("usize fits u64")
 }
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -474,4 +474,35 @@ mod tests {
             assert!(sentences.iter().map(|sentence| sentence.len()).sum::<usize>() <= text.len(), "{unit}");
         }
     }
+
+    #[test]
+    fn a_real_crawls_documents_split_as_nltk_splits_them() {
+        let Some(root) = std::env::var_os("WEFT_CONFORMANCE") else {
+            println!("SKIPPED: WEFT_CONFORMANCE is not set");
+            return;
+        };
+        let topic = std::path::Path::new(&root).join("archive-org");
+        #[expect(clippy::disallowed_methods, reason = "a test reads its data from where they lie")]
+        let read = |name: &str| std::fs::read(topic.join(name)).unwrap();
+        let limits = weft_core::limits::Limits::default();
+        let documents = read("docs.json.gz");
+        let documents =
+            crate::formats::inflate::inflate_member(&documents, "record_bytes", limits.record_bytes, &limits);
+        documents.end.unwrap();
+        let mut texts = std::collections::BTreeMap::new();
+        for line in String::from_utf8(documents.bytes).unwrap().lines() {
+            let document: serde_json::Value = serde_json::from_str(line).unwrap();
+            let key = format!("{} {}", document["url"], document["timestamp"]);
+            texts.insert(key, document["text"].as_str().unwrap().to_owned());
+        }
+        let expected: serde_json::Value = serde_json::from_slice(&read("expected.json")).unwrap();
+        let expected = expected["documents"].as_array().unwrap();
+        assert_eq!(texts.len(), expected.len());
+        for document in expected {
+            let key = format!("{} {}", document["url"], document["timestamp"]);
+            let wanted: Vec<&str> =
+                document["sentences"].as_array().unwrap().iter().map(|sentence| sentence.as_str().unwrap()).collect();
+            assert_eq!(split(&texts[&key]), wanted, "{key}");
+        }
+    }
 }

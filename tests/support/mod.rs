@@ -1,6 +1,7 @@
 //! Runs the binary and reads what it left behind.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -11,10 +12,18 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The binary, with the embedded engine unless a test says otherwise: digests of measurements depend on it.
+/// The ONNX Runtime library that the gate's second pass tests with.
+pub(crate) fn runtime_library() -> Option<OsString> {
+    std::env::var_os("WEFT_TEST_ORT_DYLIB")
+}
+
+/// The binary.
 pub(crate) fn weft() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command.env("WEFT_LOG", "warn").env_remove("ORT_DYLIB_PATH").current_dir(repository());
+    if let Some(library) = runtime_library() {
+        command.env("ORT_DYLIB_PATH", library);
+    }
     command
 }
 
@@ -40,16 +49,17 @@ pub(crate) fn said(args: &[&str]) -> Said {
     weft().args(args).output().unwrap().into()
 }
 
-/// Arguments of `weft run` for the tiny recipe on the embedded engine.
+/// Arguments of `weft run` for the tiny recipe.
 pub(crate) fn tiny_args(output: &Path) -> Vec<String> {
     let recipe = repository().join("manifests/recipes/tiny.toml");
     let args = ["run", &recipe.display().to_string(), "--output", &output.display().to_string(), "--quiet"];
     args.iter().map(|arg| (*arg).to_owned()).chain(engine_args()).collect()
 }
 
-/// Sets the embedded engine.
+/// Sets the engine: the embedded one, or the library that the second pass names; found or the run fails.
 pub(crate) fn engine_args() -> Vec<String> {
-    vec!["--set".to_owned(), "numerics.engine=tract".to_owned()]
+    let engine = if runtime_library().is_some() { "onnxruntime" } else { "tract" };
+    vec!["--set".to_owned(), format!("numerics.engine={engine}")]
 }
 
 /// Runs the tiny recipe; panics with what it said when it fails.
@@ -90,8 +100,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// The `funnel` of a run's JSON, as (stage, unit) to (read, kept, reasons).
-pub(crate) fn funnel(json: &str) -> BTreeMap<(String, String), (u64, u64, BTreeMap<String, u64>)> {
+/// A funnel: (stage, unit) to (read, kept, rejected by reason).
+pub(crate) type Funnel = BTreeMap<(String, String), (u64, u64, BTreeMap<String, u64>)>;
+
+/// The funnel of a run's JSON.
+pub(crate) fn funnel(json: &str) -> Funnel {
     let value: Value = serde_json::from_str(json).unwrap();
     let rows = value["funnel"].as_array().unwrap();
     rows.iter()

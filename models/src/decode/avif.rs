@@ -1,4 +1,4 @@
-//! AVIF: our own reader of the boxes, re_rav1d for AV1, our own conversion to RGB.
+//! AVIF: our own reader of the boxes, `re_rav1d` for AV1, our own conversion to RGB.
 //!
 //! Of an image sequence the primary item is taken, which is the still picture that a sequence starts with.
 //! Grids of tiles are put together. Crops, turns and mirrors are not applied; turns and mirrors are reported as

@@ -7,18 +7,21 @@ use super::{DecodeError, Format, Inspected, RgbImage, finish};
 const FORMAT: Format = Format::Jpeg2000;
 
 pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
-    let image = open(bytes)?;
+    let image = open(bytes, false)?;
     let mut inspected = Inspected::new(FORMAT, image.width(), image.height());
     inspected.had_alpha = image.has_alpha();
     Ok(inspected)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-    let image = open(bytes)?;
+    // Strictly, so that a truncated codestream is refused and not filled up; but strict reading takes colour with
+    // an undeclared transparency for ink.
+    let has_alpha = open(bytes, false)?.has_alpha();
+    let image = open(bytes, true)?;
     let mut context = DecoderContext::default();
     let decoded = image.decode(&mut context).map_err(|cause| DecodeError::corrupt(FORMAT, cause))?;
     let channels = decoded.components().len();
-    let colors = channels - usize::from(image.has_alpha());
+    let colors = channels - usize::from(has_alpha);
     let values = decoded.data_u8();
     let pixels = values.chunks_exact(channels);
     let rgb = match colors {
@@ -30,8 +33,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
     finish(FORMAT, image.width(), image.height(), rgb)
 }
 
-fn open(bytes: &[u8]) -> Result<Image<'_>, DecodeError> {
-    // Strict: a truncated codestream is refused, not filled up.
-    let settings = DecodeSettings { strict: true, ..DecodeSettings::default() };
+fn open(bytes: &[u8], strict: bool) -> Result<Image<'_>, DecodeError> {
+    let settings = DecodeSettings { strict, ..DecodeSettings::default() };
     Image::new(bytes, &settings).map_err(|cause| DecodeError::corrupt(FORMAT, cause))
 }

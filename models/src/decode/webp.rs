@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::{DecodeError, Format, Inspected, RgbImage, finish, metadata};
+use super::{DecodeError, Format, Inspected, RgbImage, finish, index, le32, metadata};
 
 const FORMAT: Format = Format::Webp;
 
@@ -22,17 +22,66 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-    let mut decoder = open(bytes)?;
+    let decoder = open(bytes)?;
+    if decoder.is_animated() { decode_first_frame(decoder.dimensions(), bytes) } else { decode_still(decoder) }
+}
+
+fn decode_still(mut decoder: WebPDecoder<Cursor<&[u8]>>) -> Result<RgbImage, DecodeError> {
     let (width_px, height_px) = decoder.dimensions();
     let channels = if decoder.has_alpha() { 4 } else { 3 };
-    if decoder.is_animated() {
-        // The animation starts on transparent black, whatever background the file names.
-        decoder.set_background_color([0; 4]).map_err(|cause| refuse(&cause))?;
-    }
     let mut pixels = super::buffer(width_px, height_px, channels)?;
     decoder.read_image(&mut pixels).map_err(|cause| refuse(&cause))?;
     let rgb = if channels == 4 { super::drop_fourth(&pixels) } else { pixels };
     finish(FORMAT, width_px, height_px, rgb)
+}
+
+/// Places the first frame on a transparent black canvas, whatever background the file names.
+///
+/// The frame is read as a still of its own: composing it would lose the colour under transparent pixels.
+fn decode_first_frame((width_px, height_px): (u32, u32), bytes: &[u8]) -> Result<RgbImage, DecodeError> {
+    let truncated = || DecodeError::Truncated { format: FORMAT };
+    let frame = first_frame(bytes).ok_or_else(truncated)?;
+    // Left, top, width and height of three bytes each, the first two halved and the others less one.
+    let field = |at: usize| frame.get(at..at + 3).map(|field| u32::from_le_bytes([field[0], field[1], field[2], 0]));
+    let (Some(left), Some(top), Some(size), Some(chunks)) = (field(0), field(3), frame.get(6..12), frame.get(16..))
+    else {
+        return Err(truncated());
+    };
+    let mut still = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0".to_vec();
+    // The flag says that there may be transparency: in its own chunk, or inside a lossless one.
+    let has_alpha = chunks.starts_with(b"ALPH") || chunks.starts_with(b"VP8L");
+    still.extend([if has_alpha { 0x10 } else { 0 }, 0, 0, 0]);
+    still.extend(size);
+    still.extend(chunks);
+    let length = u32::try_from(still.len() - 8).map_err(|_| truncated())?;
+    still[4..8].copy_from_slice(&length.to_le_bytes());
+    let frame = decode_still(open(&still)?)?;
+
+    let (left, top) = (index(left) * 2, index(top) * 2);
+    let (width, height) = (index(width_px), index(height_px));
+    if left + frame.width_index() > width || top + frame.height_index() > height {
+        return Err(DecodeError::corrupt(FORMAT, "a frame outside its canvas"));
+    }
+    let mut pixels = super::buffer(width_px, height_px, 3)?;
+    let rows = pixels.chunks_exact_mut(width * 3).skip(top);
+    for (row, source) in rows.zip(frame.pixels().chunks_exact(frame.width_index() * 3)) {
+        row[left * 3..left * 3 + source.len()].copy_from_slice(source);
+    }
+    finish(FORMAT, width_px, height_px, pixels)
+}
+
+/// The payload of the first animation frame.
+fn first_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes.get(12..)?;
+    loop {
+        let length = index(le32(rest, 4)?);
+        let body = rest.get(8..)?;
+        if rest.starts_with(b"ANMF") {
+            return body.get(..length);
+        }
+        // Chunks are padded to an even length.
+        rest = body.get(length.checked_next_multiple_of(2)?..)?;
+    }
 }
 
 fn open(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, DecodeError> {
