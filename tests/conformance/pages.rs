@@ -101,7 +101,7 @@ fn srcset_of(srcset: &Value) -> Vec<Value> {
 /// The attributes from which scripts load an image; the reference lists every `data-` attribute with a URL in it.
 fn lazy_of(img: &Value) -> Vec<Value> {
     let no_image = ["data-permalink", "data-interchange", "data-original-mos"];
-    let attributes = img["lazy"].as_object().into_iter().flatten();
+    let attributes = img["lazy"].as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let of_images = attributes.filter(|(name, _)| !no_image.contains(&name.as_str()));
     of_images.flat_map(|(_, value)| if value.is_array() { srcset_of(value) } else { vec![value.clone()] }).collect()
 }
