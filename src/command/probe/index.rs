@@ -88,7 +88,7 @@ pub(super) fn probe_keys(args: &IndexArgs, limits: &Limits, findings: &mut Findi
 }
 
 /// Reads the summary and the locations beside it; else the file that is to blame, and why.
-fn open_index<'a>(summary: &'a Path, limits: &Limits) -> Result<(ClusterIndex, Shards), (PathBuf, String)> {
+fn open_index(summary: &Path, limits: &Limits) -> Result<(ClusterIndex, Shards), (PathBuf, String)> {
     let of_summary = |cause: &dyn std::error::Error| (summary.to_owned(), with_causes(cause));
     let file = open_file(summary).map_err(|cause| of_summary(&cause))?;
     let index = ClusterIndex::parse(BufReader::new(file), limits).map_err(|cause| of_summary(&cause))?;
