@@ -32,8 +32,9 @@ fn topic(name: &str) -> Option<(PathBuf, Value)> {
     Some((topic, expected))
 }
 
+/// Standard error itself: libtest captures what the macros print.
 fn loud(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// What `weft probe` found.
