@@ -32,6 +32,8 @@ enum Command {
     Verify(RecipeArgs),
     /// Tell the life of one document, given by its url, its id, or the URL of one of its images
     Explain(command::explain::ExplainArgs),
+    /// Show what the readers make of archives, index keys, pages, pictures, matrices and text
+    Probe(command::probe::ProbeArgs),
     /// Manage graphs and the runtime that computes them
     #[command(subcommand)]
     Models(command::models::ModelsCommand),
@@ -89,6 +91,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(args) => command::inspect::run(&args),
         Command::Verify(args) => command::verify::run(&args),
         Command::Explain(args) => command::explain::run(&args),
+        Command::Probe(args) => command::probe::run(&args),
         Command::Models(args) => command::models::run(&args),
     };
     match outcome {
@@ -103,9 +106,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    let kind_of = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        io.or_else(|| cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind))
+    };
+    error.chain().any(|cause| kind_of(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }
 
 fn say_error(error: &anyhow::Error) {

@@ -9,7 +9,6 @@
 //! A source file that is cut off or damaged fails the task, naming the byte: no part of it is lost in silence.
 //! Memory is one line ([`Limits::line_bytes`]), its document and the exchange's sort. O(n log n) in the documents.
 
-mod lines;
 mod timestamp;
 
 use std::borrow::Cow;
@@ -25,11 +24,11 @@ use weft_core::table::def;
 use weft_core::tables::{Documents, DocumentsRow};
 use weft_core::tally::Tally;
 
-use self::lines::{Line, Lines};
 use self::timestamp::digits_of;
 use crate::crawl;
 use crate::evidence::clipped;
 use crate::formats::cdx::ClusterIndex;
+use crate::formats::lines::{Line, Lines};
 use crate::formats::outside::{open_file, with_causes};
 use crate::formats::surt_ranges::SurtRanges;
 use crate::formats::{sentences, surt};

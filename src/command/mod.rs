@@ -4,6 +4,7 @@ pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod plan;
+pub(crate) mod probe;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -4,6 +4,7 @@ pub mod cdx;
 pub mod encoding;
 pub mod http;
 pub mod inflate;
+pub mod lines;
 pub mod outside;
 pub mod page;
 pub mod sentences;

@@ -57,7 +57,7 @@ const SEARCH_BYTES: usize = 256 << 10;
 /// Where the extension is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtensionRule {
-    /// At the end of the whole URL, which so has no query: MMC4's rule.
+    /// At the end of the whole URL, which mostly means that it has no query: MMC4's rule.
     WholeUrl,
     /// At the end of the path; a query may follow.
     Path,
@@ -83,7 +83,7 @@ impl UrlRule {
         let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https")) else { return Self::Scheme };
         let whole = url.as_str().to_ascii_lowercase();
         let has_extension = match extension {
-            ExtensionRule::WholeUrl => url.query().is_none() && ends_with_extension(&whole),
+            ExtensionRule::WholeUrl => ends_with_extension(&whole),
             ExtensionRule::Path => ends_with_extension(&url.path().to_ascii_lowercase()),
         };
         if !has_extension {

@@ -72,7 +72,7 @@ fn the_url_rule_is_that_of_mmc4() {
         ("https://a.org/b.jpeg", "kept", "kept"),
         ("https://a.org/b.gif", "extension", "extension"),
         ("https://a.org/b.jpg?w=1", "extension", "kept"),
-        ("https://a.org/b?c.jpg", "extension", "extension"),
+        ("https://a.org/b?c.jpg", "kept", "extension"),
         ("https://a.org/b.jpg#c", "extension", "kept"),
         ("https://a.org/Logos/b.png", "keyword", "keyword"),
         ("https://icons.org/b.png", "keyword", "keyword"),

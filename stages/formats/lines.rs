@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use weft_core::limits::Limits;
 
-use crate::formats::inflate::{InflateError, MemberReader};
+use super::inflate::{InflateError, MemberReader};
 
 /// The two bytes that every gzip member begins with (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -18,15 +18,20 @@ enum Source<R> {
 
 /// One line without its line end.
 #[derive(Debug)]
-pub(super) enum Line<'a> {
+pub enum Line<'a> {
     /// All of it.
     Whole(&'a [u8]),
     /// Longer than the limit: read over, not held.
-    TooLong { bytes: u64 },
+    TooLong {
+        /// Its length.
+        bytes: u64,
+    },
 }
 
 impl Line<'_> {
-    pub(super) fn bytes(&self) -> u64 {
+    /// Its length, without its line end.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         match self {
             Self::Whole(bytes) => length_u64(bytes.len()),
             Self::TooLong { bytes } => *bytes,
@@ -37,21 +42,31 @@ impl Line<'_> {
 /// A source file that cannot be read on.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read on at byte {offset}")]
-pub(super) struct LineError {
+pub struct LineError {
     /// Bytes of the file used before, as stored.
-    pub(super) offset: u64,
+    pub offset: u64,
     source: InflateError,
 }
 
-pub(super) struct Lines<R> {
+/// Gives the lines of a file.
+pub struct Lines<R> {
     source: Source<R>,
     line: Vec<u8>,
     limit_bytes: u64,
 }
 
+impl<R> std::fmt::Debug for Lines<R> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Lines").field("limit_bytes", &self.limit_bytes).finish_non_exhaustive()
+    }
+}
+
 impl<R: Read> Lines<R> {
     /// Reads the first two bytes, which tell gzip from plain.
-    pub(super) fn open(mut file: R, limits: &Limits) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The file's own.
+    pub fn open(mut file: R, limits: &Limits) -> io::Result<Self> {
         let mut first = Vec::new();
         (&mut file).take(length_u64(GZIP.len())).read_to_end(&mut first)?;
         let is_gzip = first == GZIP;
@@ -65,7 +80,10 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line; the last one may lack its line end, and a line end at the file's end begins no line.
-    pub(super) fn next_line(&mut self) -> Result<Option<Line<'_>>, LineError> {
+    ///
+    /// # Errors
+    /// Once the file fails, or its compression; nothing can be read after that.
+    pub fn next_line(&mut self) -> Result<Option<Line<'_>>, LineError> {
         self.line.clear();
         let mut bytes = 0;
         let mut begun = false;
