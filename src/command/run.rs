@@ -77,6 +77,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         .tempdir_in(&opened.output)
         .with_context(|| format!("failed to make a scratch folder in {}", opened.output.display()))?;
     remove_old_scratch(&opened.output, scratch.path());
+    // The lock says that no other writer lives.
+    opened.store.remove_unfinished()?;
     let worker = Worker::new(
         weft_stages::all(),
         opened.store.clone(),

@@ -208,6 +208,42 @@ impl Store {
         Ok(removed.len())
     }
 
+    /// Removes what killed writers left: a local store's files that never got their final name. Only for a caller
+    /// that knows no other writer lives. Returns how many there were.
+    ///
+    /// # Errors
+    /// When a folder cannot be read or a file not removed.
+    #[expect(clippy::disallowed_methods, reason = "unfinished files have no path that the object store lists")]
+    pub fn remove_unfinished(&self) -> Result<usize, StoreError> {
+        let Some(root) = &self.root else { return Ok(0) };
+        let failed = |path: &Path, source: io::Error| StoreError::Failed {
+            action: "clear",
+            path: path.display().to_string(),
+            store: self.describe(),
+            source: source.into(),
+        };
+        let mut removed = 0;
+        let mut folders: Vec<PathBuf> = ["tables", "shards"].iter().map(|name| root.join(name)).collect();
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                Err(cause) => return Err(failed(&folder, cause)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|cause| failed(&folder, cause))?;
+                let path = entry.path();
+                if entry.file_type().map_err(|cause| failed(&path, cause))?.is_dir() {
+                    folders.push(path);
+                } else if is_unfinished(&entry.file_name().to_string_lossy()) {
+                    std::fs::remove_file(&path).map_err(|cause| failed(&path, cause))?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
     /// Opens a file for reading in ranges.
     ///
     /// # Errors
@@ -260,6 +296,11 @@ impl Store {
             cause => StoreError::Failed { action, path, store, source: cause.into() },
         }
     }
+}
+
+/// Whether a local file is one that `object_store` was still writing: it adds `#` and a number until the end.
+fn is_unfinished(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn runtime() -> Arc<Runtime> {
@@ -515,6 +556,23 @@ mod tests {
                 assert_eq!(left, 0);
             }
         }
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::local(folder.path()).unwrap();
+        store.put("tables/x/00000/report.json", b"1".to_vec()).unwrap();
+        let mut killed = store.create("shards/x/0.jsonl");
+        killed.write_all(&vec![7; PART_BYTES + 5]).unwrap();
+        // As after kill -9: nothing is aborted.
+        std::mem::forget(killed);
+        let left = std::fs::read_dir(folder.path().join("shards/x")).unwrap().count();
+        assert_eq!(left, 1);
+        assert_eq!(store.remove_unfinished().unwrap(), 1);
+        assert_eq!(store.remove_unfinished().unwrap(), 0);
+        assert_eq!(std::fs::read_dir(folder.path().join("shards/x")).unwrap().count(), 0);
+        assert_eq!(store.list("").unwrap(), ["tables/x/00000/report.json"]);
     }
 
     #[test]
