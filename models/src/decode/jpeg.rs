@@ -35,14 +35,14 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeEr
         return Err(DecodeError::Truncated { format: FORMAT });
     }
     let bytes = walk.essence().ok_or_else(|| DecodeError::corrupt(FORMAT, "no scan"))?;
-    decode_essence(&bytes, limits, false)
+    decode_essence(&bytes, limits)
 }
 
 /// Strictly: damaged entropy-coded data is an error. Otherwise what follows the damage is left grey.
-fn decode_essence(bytes: &[u8], limits: &Limits, strict: bool) -> Result<RgbImage, DecodeError> {
+fn decode_essence(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
     let side = super::index(limits.image_side_px);
     let options = DecoderOptions::default()
-        .set_strict_mode(strict)
+        .set_strict_mode(false)
         .set_max_width(side)
         .set_max_height(side)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
@@ -52,13 +52,6 @@ fn decode_essence(bytes: &[u8], limits: &Limits, strict: bool) -> Result<RgbImag
     let [width_px, height_px] =
         [width_px, height_px].map(|side| u32::try_from(side).expect("a side has sixteen bits in the file"));
     finish(FORMAT, width_px, height_px, pixels)
-}
-
-/// Whether the entropy-coded data of a file that decodes is damaged all the same.
-#[cfg(test)]
-pub(super) fn is_damaged(bytes: &[u8], limits: &Limits) -> bool {
-    let essence = Walk::over(bytes).ok().and_then(|walk| walk.essence());
-    essence.is_none_or(|essence| decode_essence(&essence, limits, true).is_err())
 }
 
 fn refuse(cause: &DecodeErrors) -> DecodeError {
