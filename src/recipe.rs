@@ -3,6 +3,9 @@
 //! What alters the data stands in the recipe; what alters the machine (threads, folders) is a flag. Every path in a
 //! recipe or manifest is relative to the file that names it.
 
+mod crawl;
+mod source;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use weft_core::id::ShardCounts;
 use weft_core::limits::Limits;
-use weft_core::stage::{Crawl, Graphs, OutsideFile, Resources};
+use weft_core::stage::{Graphs, OutsideFile, Resources};
 
 use crate::ledger::DigestCache;
 
@@ -87,51 +90,6 @@ pub(crate) enum EngineChoice {
     Tract,
 }
 
-/// Where documents come from: `manifests/sources/*.toml` of kind `c4`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceManifest {
-    kind: SourceKind,
-    name: String,
-    root: PathBuf,
-    files: Vec<SourceEntry>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SourceKind {
-    C4,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceEntry {
-    name: String,
-    /// Pinned where known; the run stops at a file that differs.
-    #[serde(default)]
-    sha256: Option<String>,
-}
-
-/// Where the crawl is: `manifests/sources/*.toml` of kind `crawl`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CrawlManifest {
-    kind: CrawlKind,
-    name: String,
-    /// A folder, or an http(s) URL; `filename`s of the index are below it.
-    root: String,
-    /// The folder of cluster.idx below the root.
-    index: String,
-    #[serde(default)]
-    cluster_sha256: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CrawlKind {
-    Crawl,
-}
-
 /// A recipe checked, its outside world resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
@@ -159,19 +117,8 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     let folder = path.parent().unwrap_or(Path::new(""));
     let place = || format!("recipe {}", path.display());
 
-    let source_path = folder.join(&file.source.manifest);
-    let source: SourceManifest = read_toml(&source_path)?;
-    let SourceKind::C4 = source.kind;
-    let source_root = source_path.parent().unwrap_or(Path::new("")).join(&source.root);
-    ensure!(!source.files.is_empty(), "{}: source `{}` names no file", source_path.display(), source.name);
-    let mut documents = Vec::new();
-    for entry in &source.files {
-        let pinned = entry.sha256.as_deref().map(|digest| (digest, source_path.as_path()));
-        documents.push(outside_file(&entry.name, &source_root.join(&entry.name), pinned, digests)?);
-    }
-
-    let crawl_path = folder.join(&file.crawl.manifest);
-    let crawl = read_crawl(&crawl_path, digests)?;
+    let documents = source::read(&folder.join(&file.source.manifest), digests)?;
+    let crawl = crawl::read(&folder.join(&file.crawl.manifest), digests)?;
 
     let mut graphs = BTreeMap::new();
     for (role, section) in &file.graphs {
@@ -246,20 +193,6 @@ fn apply(table: &mut toml::Table, assignment: &str) -> anyhow::Result<()> {
     }
     current.insert(last.to_owned(), value);
     Ok(())
-}
-
-fn read_crawl(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
-    let manifest: CrawlManifest = read_toml(path)?;
-    let CrawlKind::Crawl = manifest.kind;
-    let is_url = manifest.root.starts_with("http://") || manifest.root.starts_with("https://");
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let root = if is_url { manifest.root.clone() } else { folder.join(&manifest.root).display().to_string() };
-    let cluster_path = format!("{}/{}/cluster.idx", root.trim_end_matches('/'), manifest.index.trim_matches('/'));
-    let name = format!("{}/cluster.idx", manifest.index.trim_matches('/'));
-    let pinned = manifest.cluster_sha256.as_deref().map(|digest| (digest, path));
-    let location = if is_url { digests.download(&root, &name)? } else { PathBuf::from(&cluster_path) };
-    let cluster = outside_file(&name, &location, pinned, digests)?;
-    Ok(Crawl { name: manifest.name, root, index: manifest.index, cluster })
 }
 
 fn read_graphs(card_path: &Path, folder: &Path, digests: &mut DigestCache) -> anyhow::Result<Graphs> {
