@@ -27,7 +27,7 @@ use weft_core::limits::Limits;
 
 use self::marker::Reader;
 use self::open::Opened;
-use self::output::Colors;
+use self::output::{Colors, Pixels};
 use super::{DecodeError, Format, Inspected, RgbImage, check_size, cmyk_to_rgb, finish, metadata};
 
 const FORMAT: Format = Format::Jpeg;
@@ -90,7 +90,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeEr
     let colors = Colors::of(reader.frame_mut()?, is_jfif, adobe_transform)?;
     let planes = scan::planes(&mut reader, &scan)?;
     let frame = reader.frame_mut()?;
-    let mut pixels = Arch::new().dispatch(|| output::pixels(frame, &planes, colors))?;
+    let mut pixels = Arch::new().dispatch(Pixels::new(frame, &planes, colors)?);
     if colors.are_inks() {
         pixels = cmyk_to_rgb(&pixels);
     }

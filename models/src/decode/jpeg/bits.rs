@@ -5,6 +5,7 @@
 //! the same symbol.
 
 use super::Halt;
+use super::frame::low16;
 use super::source::Source;
 
 /// A table as a file defines it.
@@ -16,9 +17,23 @@ pub(super) struct Spec {
     pub(super) symbols: [u8; 256],
 }
 
+/// A short code for a run of zeros and a coefficient, together with the coefficient's bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Short {
+    pub(super) value: i16,
+    pub(super) run: u8,
+    /// The bits of both; 0 where there is no such code, or it needs more than [`AHEAD`].
+    bits: u8,
+}
+
+/// Bits that a [`Short`] is looked up by.
+const AHEAD: u8 = 9;
+
 /// Codes that are looked up by their first bits.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
+    /// By the next [`AHEAD`] bits; empty in tables for DC coefficients.
+    shorts: Vec<Short>,
     /// By the next eight bits: length in the high byte, symbol in the low one; length 9 for all longer codes.
     short: [u16; 256],
     /// The last code of each length, -1 where there is none; index 17 ends any search.
@@ -31,8 +46,13 @@ pub(super) struct Table {
 impl Table {
     /// `largest` is the largest symbol that makes sense.
     pub(super) fn new(spec: &Spec, largest: u8) -> Result<Self, Halt> {
-        let mut table =
-            Self { short: [9 << 8; 256], last: [-1; 18], offsets: [0; 18], symbols: spec.symbols };
+        let mut table = Self {
+            shorts: Vec::new(),
+            short: [9 << 8; 256],
+            last: [-1; 18],
+            offsets: [0; 18],
+            symbols: spec.symbols,
+        };
         table.last[17] = i32::MAX;
         let mut code = 0_i32;
         let mut index = 0_i32;
@@ -62,6 +82,31 @@ impl Table {
         }
         Ok(table)
     }
+}
+
+impl Table {
+    /// Adds what speeds up the reading of AC coefficients.
+    pub(super) fn with_shorts(mut self) -> Self {
+        self.shorts = (0..1_u16 << AHEAD).map(|next| self.short_for(next)).collect();
+        self
+    }
+
+    fn short_for(&self, next: u16) -> Short {
+        let [length, symbol] = self.short[usize::from(next >> (AHEAD - 8))].to_be_bytes();
+        let (run, size) = (symbol >> 4, symbol & 15);
+        let bits = length + size;
+        if size == 0 || bits > AHEAD {
+            return Short::default();
+        }
+        let number = i32::from(next >> (AHEAD - bits) & ((1 << size) - 1));
+        Short { value: low16(extended(number, size)), run, bits }
+    }
+}
+
+/// A first bit of 0 makes a coefficient negative (T.81, figure F.12).
+#[inline(always)]
+fn extended(number: i32, bits: u8) -> i32 {
+    if number < 1 << (bits - 1) { number - (1 << bits) + 1 } else { number }
 }
 
 /// The bits ahead.
@@ -118,8 +163,24 @@ impl Bits {
         Ok(())
     }
 
+    /// The next run of zeros and the coefficient behind it, where both are short and fetched already.
+    #[inline(always)]
+    pub(super) fn short(&mut self, table: &Table) -> Option<Short> {
+        if self.count < u32::from(AHEAD) {
+            return None;
+        }
+        let next = usize::try_from(self.window >> (64 - AHEAD)).expect("nine bits");
+        let short = *table.shorts.get(next)?;
+        if short.bits == 0 {
+            return None;
+        }
+        self.window <<= short.bits;
+        self.count -= u32::from(short.bits);
+        Some(short)
+    }
+
     /// The next symbol of a table.
-    #[inline]
+    #[inline(always)]
     pub(super) fn symbol(&mut self, source: &mut Source<'_>, table: &Table) -> Result<u8, Halt> {
         if self.count < 8 {
             self.fetch(source, 0)?;
@@ -153,7 +214,7 @@ impl Bits {
     }
 
     /// The next `bits` bits, 1 to 16, as a number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self, source: &mut Source<'_>, bits: u8) -> Result<i32, Halt> {
         if self.count < u32::from(bits) {
             self.fetch(source, bits.into())?;
@@ -164,14 +225,14 @@ impl Bits {
         Ok(i32::try_from(number).expect("sixteen bits at most"))
     }
 
-    /// A coefficient of so many bits, 0 to 15: a first bit of 0 makes it negative (T.81, figure F.12).
-    #[inline]
+    /// A coefficient of so many bits, 0 to 15.
+    #[inline(always)]
     pub(super) fn coefficient(&mut self, source: &mut Source<'_>, bits: u8) -> Result<i32, Halt> {
         if bits == 0 {
             return Ok(0);
         }
         let number = self.number(source, bits)?;
-        Ok(if number < 1 << (bits - 1) { number - (1 << bits) + 1 } else { number })
+        Ok(extended(number, bits))
     }
 
     /// The next bit.
@@ -238,6 +299,23 @@ mod tests {
         }
         let expected = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| i32::from(byte >> bit & 1)));
         assert_eq!(taken, expected.take(at).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn short_codes_are_read_together_with_their_coefficients() {
+        // Codes 0, 10, 110 for a coefficient of two bits, for one of four bits behind three zeros, and for the end.
+        let mut spec = Spec { counts: [0; 16], symbols: [0; 256] };
+        spec.counts[..3].copy_from_slice(&[1, 1, 1]);
+        spec.symbols[..3].copy_from_slice(&[0x02, 0x34, 0x00]);
+        let table = Table::new(&spec, 255).unwrap().with_shorts();
+        // 0 11, 0 00, 10 0101, 110.
+        let mut source = Source::new(b"\x62\x5c\0\0\0\0\0\0");
+        let mut bits = Bits::default();
+        assert!(bits.short(&table).is_none(), "nothing is fetched yet");
+        bits.fetch(&mut source, 0).unwrap();
+        let mut next = || bits.short(&table).map(|short| (short.run, short.value));
+        assert_eq!([next(), next(), next(), next()], [Some((0, 3)), Some((0, -3)), Some((3, -10)), None]);
+        assert_eq!(bits.symbol(&mut source, &table), Ok(0));
     }
 
     #[test]

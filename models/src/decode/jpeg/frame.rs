@@ -1,6 +1,7 @@
 //! The frame: components, their sampling, and the grid of blocks that each is made of.
 
 use super::Halt;
+use super::source::Segment;
 
 /// Coefficients of 8 x 8 samples, row by row from the lowest frequency.
 pub(super) type Block = [i16; 64];
@@ -88,17 +89,22 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Reads the body of a frame header.
-    pub(super) fn read(body: &[u8], is_progressive: bool, is_arithmetic: bool) -> Result<Self, Halt> {
-        let short = Halt::Corrupt("a short frame header");
-        let (&[precision, h1, h0, w1, w0, count], rest) = body.split_first_chunk().ok_or(short)?;
+    /// Reads a frame header, of which there must be one.
+    pub(super) fn read(
+        mut segment: Segment<'_>, is_progressive: bool, is_arithmetic: bool, is_second: bool,
+    ) -> Result<Self, Halt> {
+        let [precision, h1, h0, w1, w0, count] = segment.array()?;
+        if is_second {
+            return Err(Halt::Corrupt("two frame headers"));
+        }
         let [height, width] = [[h1, h0], [w1, w0]].map(|side| usize::from(u16::from_be_bytes(side)));
         if width == 0 || height == 0 || count == 0 {
             return Err(Halt::Corrupt("an empty frame"));
         }
-        if rest.len() != 3 * usize::from(count) {
+        if segment.left()? != 3 * usize::from(count) {
             return Err(Halt::Corrupt("a frame header of another length than its components need"));
         }
+        let rest = segment.rest()?;
         let components = rest.chunks_exact(3).map(|chunk| Component {
             id: chunk[0],
             across: usize::from(chunk[1] >> 4),

@@ -143,6 +143,12 @@ impl Huffman {
             let table = component.ac.as_ref().ok_or(Halt::NO_TABLE)?;
             let mut k = 1;
             while k < 64 {
+                if let Some(short) = bits.short(table) {
+                    k += usize::from(short.run);
+                    block[ZIGZAG[k]] = short.value;
+                    k += 1;
+                    continue;
+                }
                 let symbol = bits.symbol(source, table)?;
                 let (run, size) = (symbol >> 4, symbol & 15);
                 if size != 0 {
@@ -186,6 +192,12 @@ impl Huffman {
         let mut bits = self.bits;
         let mut k = self.band.first;
         while k <= self.band.last {
+            if let Some(short) = bits.short(table) {
+                k += usize::from(short.run);
+                block[ZIGZAG[k]] = short.value << self.band.low;
+                k += 1;
+                continue;
+            }
             let symbol = bits.symbol(source, table)?;
             let (run, size) = (symbol >> 4, symbol & 15);
             if size != 0 {

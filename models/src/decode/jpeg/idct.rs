@@ -1,10 +1,9 @@
 //! The inverse cosine transform of a block: libjpeg's accurate integer method, as its vector code computes it.
 //!
 //! Sums and products of sixteen bits wrap where those instructions wrap, and saturate where they saturate: it
-//! matters for the coefficients of damaged files alone. Ours are lanes of 32 bits, eight columns at a time, which
-//! the compiler turns into vector code.
+//! matters for the coefficients of damaged files alone. Ours are 32 bits wide.
 
-use super::frame::{Block, low16};
+use super::frame::Block;
 
 /// Bits behind the point of the constants, and bits that the first pass keeps for the second.
 const POINT: u32 = 13;
@@ -24,73 +23,68 @@ const F_2_053: i32 = 16_819;
 const F_2_562: i32 = 20_995;
 const F_3_072: i32 = 25_172;
 
-type Lanes = [i32; 8];
+/// Eight rows of eight values.
+type Square = [[i32; 8]; 8];
 
+/// Transforms the columns. `SHIFT` bits are rounded away, and the rest saturates to sixteen bits.
 #[inline(always)]
-fn each(a: Lanes, b: Lanes, with: impl Fn(i32, i32) -> i32) -> Lanes {
-    std::array::from_fn(|lane| with(a[lane], b[lane]))
-}
+fn pass<const SHIFT: u32>(x: &mut Square) {
+    // One loop without branches and calls: the compiler makes it one of all columns at once.
+    for column in 0..8 {
+        let [x0, x1, x2, x3] = [x[0][column], x[1][column], x[2][column], x[3][column]];
+        let [x4, x5, x6, x7] = [x[4][column], x[5][column], x[6][column], x[7][column]];
 
-#[inline(always)]
-fn add(a: Lanes, b: Lanes) -> Lanes {
-    each(a, b, i32::wrapping_add)
-}
+        let even_2 = rotate((x2, F_0_541), (x6, F_0_541 - F_1_847));
+        let even_3 = rotate((x2, F_0_541 + F_0_765), (x6, F_0_541));
+        let even_0 = wrap16(x0.wrapping_add(x4)) << POINT;
+        let even_1 = wrap16(x0.wrapping_sub(x4)) << POINT;
+        let (sum_0, sum_3) = (even_0.wrapping_add(even_3), even_0.wrapping_sub(even_3));
+        let (sum_1, sum_2) = (even_1.wrapping_add(even_2), even_1.wrapping_sub(even_2));
 
-#[inline(always)]
-fn sub(a: Lanes, b: Lanes) -> Lanes {
-    each(a, b, i32::wrapping_sub)
+        let (z3, z4) = (wrap16(x7.wrapping_add(x3)), wrap16(x5.wrapping_add(x1)));
+        let turned_3 = rotate((z3, F_1_175 - F_1_961), (z4, F_1_175));
+        let turned_4 = rotate((z3, F_1_175), (z4, F_1_175 - F_0_390));
+        let odd_0 = rotate((x7, F_0_298 - F_0_899), (x1, -F_0_899)).wrapping_add(turned_3);
+        let odd_1 = rotate((x5, F_2_053 - F_2_562), (x3, -F_2_562)).wrapping_add(turned_4);
+        let odd_2 = rotate((x5, -F_2_562), (x3, F_3_072 - F_2_562)).wrapping_add(turned_3);
+        let odd_3 = rotate((x7, -F_0_899), (x1, F_1_501 - F_0_899)).wrapping_add(turned_4);
+
+        x[0][column] = rounded::<SHIFT>(sum_0.wrapping_add(odd_3));
+        x[1][column] = rounded::<SHIFT>(sum_1.wrapping_add(odd_2));
+        x[2][column] = rounded::<SHIFT>(sum_2.wrapping_add(odd_1));
+        x[3][column] = rounded::<SHIFT>(sum_3.wrapping_add(odd_0));
+        x[4][column] = rounded::<SHIFT>(sum_3.wrapping_sub(odd_0));
+        x[5][column] = rounded::<SHIFT>(sum_2.wrapping_sub(odd_1));
+        x[6][column] = rounded::<SHIFT>(sum_1.wrapping_sub(odd_2));
+        x[7][column] = rounded::<SHIFT>(sum_0.wrapping_sub(odd_3));
+    }
 }
 
 /// `a * by_a + b * by_b`
 #[inline(always)]
-fn rotate((a, by_a): (Lanes, i32), (b, by_b): (Lanes, i32)) -> Lanes {
-    each(a, b, |a, b| a.wrapping_mul(by_a).wrapping_add(b.wrapping_mul(by_b)))
+fn rotate((a, by_a): (i32, i32), (b, by_b): (i32, i32)) -> i32 {
+    a.wrapping_mul(by_a).wrapping_add(b.wrapping_mul(by_b))
 }
 
 /// The value that the low sixteen bits hold.
 #[inline(always)]
-fn wrap16(a: Lanes) -> Lanes {
-    a.map(|value| (value << 16) >> 16)
-}
-
-/// One pass over eight columns: `SHIFT` bits are rounded away, and the rest saturates to sixteen bits.
-#[inline(always)]
-fn pass<const SHIFT: u32>(x: [Lanes; 8]) -> [Lanes; 8] {
-    let even_2 = rotate((x[2], F_0_541), (x[6], F_0_541 - F_1_847));
-    let even_3 = rotate((x[2], F_0_541 + F_0_765), (x[6], F_0_541));
-    let even_0 = wrap16(add(x[0], x[4])).map(|value| value << POINT);
-    let even_1 = wrap16(sub(x[0], x[4])).map(|value| value << POINT);
-    let (sum_0, sum_3) = (add(even_0, even_3), sub(even_0, even_3));
-    let (sum_1, sum_2) = (add(even_1, even_2), sub(even_1, even_2));
-
-    let (z3, z4) = (wrap16(add(x[7], x[3])), wrap16(add(x[5], x[1])));
-    let turned_3 = rotate((z3, F_1_175 - F_1_961), (z4, F_1_175));
-    let turned_4 = rotate((z3, F_1_175), (z4, F_1_175 - F_0_390));
-    let odd_0 = add(rotate((x[7], F_0_298 - F_0_899), (x[1], -F_0_899)), turned_3);
-    let odd_1 = add(rotate((x[5], F_2_053 - F_2_562), (x[3], -F_2_562)), turned_4);
-    let odd_2 = add(rotate((x[5], -F_2_562), (x[3], F_3_072 - F_2_562)), turned_3);
-    let odd_3 = add(rotate((x[7], -F_0_899), (x[1], F_1_501 - F_0_899)), turned_4);
-
-    [
-        add(sum_0, odd_3),
-        add(sum_1, odd_2),
-        add(sum_2, odd_1),
-        add(sum_3, odd_0),
-        sub(sum_3, odd_0),
-        sub(sum_2, odd_1),
-        sub(sum_1, odd_2),
-        sub(sum_0, odd_3),
-    ]
-    .map(|lanes| {
-        lanes.map(|value| {
-            (value.wrapping_add(1 << (SHIFT - 1)) >> SHIFT).clamp(i32::from(i16::MIN), i32::from(i16::MAX))
-        })
-    })
+fn wrap16(value: i32) -> i32 {
+    (value << 16) >> 16
 }
 
 #[inline(always)]
-fn transposed(x: [Lanes; 8]) -> [Lanes; 8] {
-    std::array::from_fn(|row| std::array::from_fn(|column| x[column][row]))
+fn rounded<const SHIFT: u32>(value: i32) -> i32 {
+    (value.wrapping_add(1 << (SHIFT - 1)) >> SHIFT).clamp(i16::MIN.into(), i16::MAX.into())
+}
+
+#[inline(always)]
+fn transpose(x: &mut Square) {
+    let straight = *x;
+    for (row, values) in straight.iter().enumerate() {
+        for (column, value) in values.iter().enumerate() {
+            x[column][row] = *value;
+        }
+    }
 }
 
 /// The sample that a value of the last pass stands for.
@@ -102,33 +96,62 @@ fn sample(value: i32) -> u8 {
 
 /// Transforms a block into eight rows of samples, `stride` apart.
 #[inline(always)]
-pub(super) fn transform(block: &Block, quantisation: &Block, samples: &mut [u8], stride: usize) {
-    let (first_row, rest) = block.split_at(8);
-    let values = |row: usize| -> Lanes {
-        std::array::from_fn(|column| {
-            i32::from(block[8 * row + column].wrapping_mul(quantisation[8 * row + column]))
-        })
-    };
-    let columns = if rest.iter().fold(0, |any, value| any | value) == 0 {
+pub(super) fn transform(block: &Block, multipliers: &Block, samples: &mut [u8], stride: usize) {
+    let mut square = [[0; 8]; 8];
+    let mut any_below = 0;
+    let sources = block.as_chunks::<8>().0.iter().zip(multipliers.as_chunks::<8>().0);
+    for (row, (values, (coefficients, multipliers))) in square.iter_mut().zip(sources).enumerate() {
+        for column in 0..8 {
+            values[column] = i32::from(coefficients[column].wrapping_mul(multipliers[column]));
+            any_below |= if row == 0 { 0 } else { coefficients[column] };
+        }
+    }
+    if any_below == 0 {
         // Without the others, the first row needs no transform; what it keeps for the second pass wraps.
-        let row = values(0).map(|value| i32::from(low16(value << KEPT)));
-        if first_row[1..].iter().fold(0, |any, value| any | value) == 0 {
-            let flat = sample((row[0] + 16) >> 5);
+        let mut first = square[0];
+        for value in &mut first {
+            *value = wrap16(*value << KEPT);
+        }
+        if block[1..8] == [0; 7] {
+            let flat = sample((first[0] + 16) >> 5);
             for line in samples.chunks_mut(stride).take(8) {
                 line[..8].fill(flat);
             }
             return;
         }
-        [row; 8]
+        square = [first; 8];
     } else {
-        pass::<{ POINT - KEPT }>(std::array::from_fn(values))
-    };
-    let rows = transposed(pass::<{ POINT + KEPT + 3 }>(transposed(columns)));
-    for (line, row) in samples.chunks_mut(stride).zip(rows) {
-        for (out, value) in line[..8].iter_mut().zip(row) {
-            *out = sample(value);
+        pass::<{ POINT - KEPT }>(&mut square);
+    }
+    transpose(&mut square);
+    pass::<{ POINT + KEPT + 3 }>(&mut square);
+    let mut columns = [[0; 8]; 8];
+    for (bytes, values) in columns.iter_mut().zip(&square) {
+        for (byte, value) in bytes.iter_mut().zip(values) {
+            *byte = sample(*value);
         }
     }
+    for (line, row) in samples.chunks_mut(stride).zip(rows(columns)) {
+        line[..8].copy_from_slice(&row);
+    }
+}
+
+/// Rows from columns of bytes. Within words of eight bytes, squares of one, two and four bytes a side change places
+/// with those across the diagonal.
+#[inline(always)]
+fn rows(columns: [[u8; 8]; 8]) -> [[u8; 8]; 8] {
+    let mut words = columns.map(u64::from_le_bytes);
+    for (side, mask) in [(1, 0x00ff_00ff_00ff_00ff), (2, 0x0000_ffff_0000_ffff), (4, 0x0000_0000_ffff_ffff_u64)] {
+        for upper in 0..8 {
+            if upper & side == 0 {
+                let lower = upper + side;
+                let differing = (words[upper] >> (8 * side) ^ words[lower]) & mask;
+                words[lower] ^= differing;
+                words[upper] ^= differing << (8 * side);
+            }
+        }
+    }
+    words.map(u64::to_le_bytes)
 }
 
 #[cfg(test)]
@@ -151,9 +174,21 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_bytes_become_rows() {
+        let number = |row: usize, column: usize| u8::try_from(8 * row + column).unwrap();
+        let columns = std::array::from_fn(|column| std::array::from_fn(|row| number(row, column)));
+        let expected: [[u8; 8]; 8] = std::array::from_fn(|row| std::array::from_fn(|column| number(row, column)));
+        assert_eq!(rows(columns), expected);
+    }
+
+    #[test]
     fn the_short_cuts_equal_the_whole_transform() {
-        let transform = |x: [Lanes; 8]| {
-            transposed(pass::<{ POINT + KEPT + 3 }>(transposed(pass::<{ POINT - KEPT }>(x)))).map(|row| row.map(sample))
+        let transform = |mut x: Square| {
+            pass::<{ POINT - KEPT }>(&mut x);
+            transpose(&mut x);
+            pass::<{ POINT + KEPT + 3 }>(&mut x);
+            transpose(&mut x);
+            x.map(|row| row.map(sample))
         };
         for seed in 0..200_i16 {
             let mut block = [0; 64];

@@ -4,7 +4,7 @@
 use super::arithmetic::Conditioning;
 use super::bits::Spec;
 use super::frame::{Frame, Quantisation, ZIGZAG};
-use super::source::{Segment, Source};
+use super::source::Source;
 use super::{Halt, standard};
 
 /// What stands in a file before and between its scans.
@@ -107,14 +107,11 @@ impl<'a> Reader<'a> {
                 0xc4 => self.read_huffman_tables()?,
                 0xcc => self.read_conditioning()?,
                 0xdb => self.read_quantisation()?,
-                0xdd => match self.body()? {
-                    [high, low] => self.tables.restart_interval = u16::from_be_bytes([*high, *low]),
-                    _ => return Err(Halt::LENGTH),
-                },
+                0xdd => self.read_restart_interval()?,
                 0xe0 | 0xee => self.read_application(marker)?,
                 // Other applications, comments, and a number of lines, which comes too late.
                 0xdc | 0xe1..=0xed | 0xef | 0xfe => {
-                    self.source.segment()?;
+                    self.source.segment()?.rest()?;
                 }
                 // Restarts, and a marker without meaning.
                 0x01 | 0xd0..=0xd7 => {}
@@ -135,48 +132,47 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The body of a segment that must have one.
-    fn body(&mut self) -> Result<&'a [u8], Halt> {
-        match self.source.segment()? {
-            Segment::Body(body) => Ok(body),
-            Segment::Senseless => Err(Halt::LENGTH),
-        }
+    fn read_frame(&mut self, is_progressive: bool, is_arithmetic: bool) -> Result<(), Halt> {
+        let segment = self.source.segment()?;
+        self.frame = Some(Frame::read(segment, is_progressive, is_arithmetic, self.frame.is_some())?);
+        Ok(())
     }
 
-    fn read_frame(&mut self, is_progressive: bool, is_arithmetic: bool) -> Result<(), Halt> {
-        let body = self.body()?;
-        if self.frame.is_some() {
-            return Err(Halt::Corrupt("two frame headers"));
+    fn read_restart_interval(&mut self) -> Result<(), Halt> {
+        let mut segment = self.source.segment()?;
+        if segment.left()? != 2 {
+            return Err(Halt::LENGTH);
         }
-        self.frame = Some(Frame::read(body, is_progressive, is_arithmetic)?);
+        self.tables.restart_interval = u16::from_be_bytes(segment.array()?);
         Ok(())
     }
 
     fn read_huffman_tables(&mut self) -> Result<(), Halt> {
-        let mut body = self.body()?;
-        while !body.is_empty() {
-            let (&[place, ref counts @ ..], rest) = body.split_first_chunk::<17>().ok_or(Halt::LENGTH)?;
+        let mut segment = self.source.segment()?;
+        while segment.left()? > 0 {
+            let [place, counts @ ..] = segment.array::<17>()?;
             let count: usize = counts.iter().map(|count| usize::from(*count)).sum();
-            if count > 256 || count > rest.len() {
+            if count > 256 || count > segment.left()? {
                 return Err(Halt::Corrupt("a Huffman table with more symbols than there is room for"));
             }
-            let (values, rest) = rest.split_at(count);
-            let mut spec = Spec { counts: *counts, symbols: [0; 256] };
-            spec.symbols[..count].copy_from_slice(values);
+            let mut spec = Spec { counts, symbols: [0; 256] };
+            spec.symbols[..count].copy_from_slice(segment.take(count)?);
             let tables = if place & 0x10 == 0 { &mut self.tables.dc } else { &mut self.tables.ac };
             let table = tables.get_mut(usize::from(place & !0x10));
             *table.ok_or(Halt::Corrupt("a fifth Huffman table"))? = Some(spec);
-            body = rest;
         }
         Ok(())
     }
 
     fn read_quantisation(&mut self) -> Result<(), Halt> {
-        let mut body = self.body()?;
-        while let Some((place, rest)) = body.split_first() {
+        let mut segment = self.source.segment()?;
+        while segment.left()? > 0 {
+            let [place] = segment.array()?;
+            let kept = self.tables.quantisation.get_mut(usize::from(place & 15));
+            let kept = kept.ok_or(Halt::Corrupt("a fifth quantisation table"))?;
             let is_deep = place >> 4 != 0;
-            let (values, rest) = rest.split_at_checked(if is_deep { 128 } else { 64 }).ok_or(Halt::LENGTH)?;
-            let mut table = [0; 64];
+            let values = segment.take(if is_deep { 128 } else { 64 })?;
+            let table = kept.insert([0; 64]);
             for (k, position) in ZIGZAG[..64].iter().enumerate() {
                 table[*position] = if is_deep {
                     u16::from_be_bytes([values[2 * k], values[2 * k + 1]])
@@ -184,21 +180,15 @@ impl<'a> Reader<'a> {
                     values[k].into()
                 };
             }
-            let kept = self.tables.quantisation.get_mut(usize::from(place & 15));
-            *kept.ok_or(Halt::Corrupt("a fifth quantisation table"))? = Some(table);
-            body = rest;
         }
         Ok(())
     }
 
     fn read_conditioning(&mut self) -> Result<(), Halt> {
-        let body = self.body()?;
-        if body.len() % 2 != 0 {
-            return Err(Halt::LENGTH);
-        }
-        for pair in body.chunks_exact(2) {
-            let (table, value) = (usize::from(pair[0]), pair[1]);
-            let (small, large) = (value & 15, value >> 4);
+        let mut segment = self.source.segment()?;
+        while segment.left()? > 0 {
+            let [table, value] = segment.array()?;
+            let (table, small, large) = (usize::from(table), value & 15, value >> 4);
             match table {
                 0..16 if small > large => return Err(Halt::Corrupt("senseless arithmetic conditioning")),
                 0..16 => self.tables.conditioning.dc[table] = (small, large),
@@ -210,26 +200,25 @@ impl<'a> Reader<'a> {
     }
 
     fn read_application(&mut self, marker: u8) -> Result<(), Halt> {
-        if let Segment::Body(body) = self.source.segment()? {
-            // Of shorter segments libjpeg makes nothing.
-            if marker == 0xe0 && body.len() >= 14 && body.starts_with(b"JFIF\0") {
-                self.is_jfif = true;
-            } else if marker == 0xee && body.len() >= 12 && body.starts_with(b"Adobe") {
-                self.adobe_transform = Some(body[11]);
-            }
+        let body = self.source.segment()?.rest()?;
+        // Of shorter segments libjpeg makes nothing.
+        if marker == 0xe0 && body.len() >= 14 && body.starts_with(b"JFIF\0") {
+            self.is_jfif = true;
+        } else if marker == 0xee && body.len() >= 12 && body.starts_with(b"Adobe") {
+            self.adobe_transform = Some(body[11]);
         }
         Ok(())
     }
 
     fn scan(&mut self) -> Result<Scan, Halt> {
-        let body = self.body()?;
-        let frame = self.frame_mut()?;
-        let (count, body) = body.split_first().ok_or(Halt::LENGTH)?;
-        let count = usize::from(*count);
-        if !(1..=4).contains(&count) || body.len() != 2 * count + 3 {
+        let frame = self.frame.as_mut().ok_or(Halt::NO_FRAME)?;
+        let mut segment = self.source.segment()?;
+        let [count] = segment.array()?;
+        let count = usize::from(count);
+        if !(1..=4).contains(&count) || segment.left()? != 2 * count + 3 {
             return Err(Halt::LENGTH);
         }
-        let (names, parameters) = body.split_at(2 * count);
+        let names = segment.take(2 * count)?;
         let mut components = Vec::new();
         for name in names.chunks_exact(2) {
             // A component that took part at this place already is not looked at again: names may repeat.
@@ -245,7 +234,7 @@ impl<'a> Reader<'a> {
             (component.dc_table, component.ac_table) = (name[1] >> 4, name[1] & 15);
         }
         self.source.begin_scan();
-        let (first, last, bits) = (parameters[0], parameters[1], parameters[2]);
+        let [first, last, bits] = segment.array()?;
         Ok(Scan { components, first, last, high: bits >> 4, low: bits & 15 })
     }
 

@@ -1,5 +1,7 @@
 //! From the samples of the components to pixels: libjpeg's upsampling and colour conversion, bit by bit.
 
+use pulp::{Simd, WithSimd};
+
 use super::Halt;
 use super::frame::{Component, Frame};
 
@@ -155,72 +157,178 @@ pub(super) fn check(frame: &Frame) -> Result<(), Halt> {
     frame.components.iter().try_for_each(|component| Upsampling::of(component, frame).map(drop))
 }
 
-/// The pixels: three bytes each, or four where the components are inks.
-#[inline(always)]
-pub(super) fn pixels(frame: &Frame, planes: &[Plane], colors: Colors) -> Result<Vec<u8>, Halt> {
-    let channels = if colors.are_inks() { 4 } else { 3 };
-    let mut pixels = vec![0; frame.width * frame.height * channels];
-    // A row may be longer than the image is wide, by less than a sample of the coarsest component.
-    let room = || Scratch { samples: vec![0; frame.width + 8], sums: vec![0; frame.width] };
-    let mut scratch: Vec<Scratch> = planes.iter().map(|_| room()).collect();
-    let methods: Vec<Upsampling> =
-        frame.components.iter().map(|component| Upsampling::of(component, frame)).collect::<Result<_, _>>()?;
-    for (y, out) in pixels.chunks_exact_mut(frame.width * channels).enumerate() {
-        let mut scratch = scratch.iter_mut();
-        let mut row = |index: usize| {
-            let scratch = scratch.next().expect("one for each component");
-            &methods[index].row(&planes[index], &frame.components[index], y, scratch)[..frame.width]
-        };
-        match colors {
-            Colors::Grey => {
-                for (out, value) in out.chunks_exact_mut(3).zip(row(0)) {
+/// The components of a frame, to be made pixels.
+#[derive(Debug)]
+pub(super) struct Pixels<'a> {
+    frame: &'a Frame,
+    planes: &'a [Plane],
+    colors: Colors,
+    methods: Vec<Upsampling>,
+}
+
+impl<'a> Pixels<'a> {
+    pub(super) fn new(frame: &'a Frame, planes: &'a [Plane], colors: Colors) -> Result<Self, Halt> {
+        let methods = frame.components.iter().map(|component| Upsampling::of(component, frame));
+        Ok(Self { frame, planes, colors, methods: methods.collect::<Result<_, _>>()? })
+    }
+
+    /// Pixel row `y` of a component.
+    #[inline(always)]
+    fn row<'b>(&'b self, component: usize, y: usize, scratch: &'b mut Scratch) -> &'b [u8] {
+        let (plane, method) = (&self.planes[component], self.methods[component]);
+        &method.row(plane, &self.frame.components[component], y, scratch)[..self.frame.width]
+    }
+}
+
+impl WithSimd for Pixels<'_> {
+    /// Three bytes a pixel, or four where the components are inks.
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let Frame { width, height, .. } = *self.frame;
+        let channels = if self.colors.are_inks() { 4 } else { 3 };
+        let mut pixels = vec![0; width * height * channels];
+        // A row may be longer than the image is wide, by less than a sample of the coarsest component.
+        let room = || Scratch { samples: vec![0; width + 8], sums: vec![0; width] };
+        let [mut a, mut b, mut c, mut d] = [room(), room(), room(), room()];
+        for (y, out) in pixels.chunks_exact_mut(width * channels).enumerate() {
+            let first = self.row(0, y, &mut a);
+            if self.colors == Colors::Grey {
+                for (out, value) in out.chunks_exact_mut(3).zip(first) {
                     out.fill(*value);
                 }
+                continue;
             }
-            Colors::Rgb => {
-                let (red, green, blue) = (row(0), row(1), row(2));
-                for (out, ((red, green), blue)) in out.chunks_exact_mut(3).zip(red.iter().zip(green).zip(blue)) {
-                    out.copy_from_slice(&[*red, *green, *blue]);
+            let (second, third) = (self.row(1, y, &mut b), self.row(2, y, &mut c));
+            match self.colors {
+                Colors::Grey | Colors::Rgb => interleave([first, second, third], out),
+                Colors::Ycc => convert([first, second, third], out),
+                // By Adobe's convention, which Pillow takes all files to follow, inks are stored inverted.
+                Colors::Cmyk => {
+                    let inks = [first, second, third, self.row(3, y, &mut d)];
+                    for (x, out) in out.chunks_exact_mut(4).enumerate() {
+                        out.copy_from_slice(&inks.map(|ink| 255 - ink[x]));
+                    }
                 }
-            }
-            Colors::Ycc => {
-                let (luma, blue, red) = (row(0), row(1), row(2));
-                for (out, ((luma, blue), red)) in out.chunks_exact_mut(3).zip(luma.iter().zip(blue).zip(red)) {
-                    out.copy_from_slice(&rgb(*luma, *blue, *red));
-                }
-            }
-            // By Adobe's convention, which Pillow takes all files to follow, inks are stored inverted.
-            Colors::Cmyk => {
-                let inks = [row(0), row(1), row(2), row(3)];
-                for (x, out) in out.chunks_exact_mut(4).enumerate() {
-                    out.copy_from_slice(&inks.map(|ink| 255 - ink[x]));
-                }
-            }
-            Colors::Ycck => {
-                let (luma, blue, red, black) = (row(0), row(1), row(2), row(3));
-                for (x, out) in out.chunks_exact_mut(4).enumerate() {
-                    let [cyan, magenta, yellow] = rgb(luma[x], blue[x], red[x]);
-                    out.copy_from_slice(&[cyan, magenta, yellow, 255 - black[x]]);
+                Colors::Ycck => {
+                    let black = self.row(3, y, &mut d);
+                    for (x, out) in out.chunks_exact_mut(4).enumerate() {
+                        let [cyan, magenta, yellow] = rgb([first[x], second[x], third[x]]);
+                        out.copy_from_slice(&[cyan, magenta, yellow, 255 - black[x]]);
+                    }
                 }
             }
         }
+        pixels
     }
-    Ok(pixels)
 }
+
+/// Pixels that are converted at once.
+const RUN: usize = 16;
+
+#[inline(always)]
+fn interleave([red, green, blue]: [&[u8]; 3], out: &mut [u8]) {
+    for (out, ((red, green), blue)) in out.chunks_exact_mut(3).zip(red.iter().zip(green).zip(blue)) {
+        (out[0], out[1], out[2]) = (*red, *green, *blue);
+    }
+}
+
+/// Luma and chromas to red, green and blue.
+#[inline(always)]
+fn convert([luma, blue, red]: [&[u8]; 3], out: &mut [u8]) {
+    let (runs, _) = out.as_chunks_mut::<{ 3 * RUN }>();
+    let whole = runs.len() * RUN;
+    let sources = luma.as_chunks::<RUN>().0.iter().zip(blue.as_chunks::<RUN>().0).zip(red.as_chunks::<RUN>().0);
+    for (run, ((luma, blue), red)) in runs.iter_mut().zip(sources) {
+        let mut colors = [[0; RUN]; 3];
+        for x in 0..RUN {
+            let [r, g, b] = rgb([luma[x], blue[x], red[x]]);
+            (colors[0][x], colors[1][x], colors[2][x]) = (r, g, b);
+        }
+        interleave([&colors[0], &colors[1], &colors[2]], run);
+    }
+    for (x, out) in out.chunks_exact_mut(3).enumerate().skip(whole) {
+        out.copy_from_slice(&rgb([luma[x], blue[x], red[x]]));
+    }
+}
+
+const HALF: i32 = 1 << 15;
 
 /// JFIF's transform in sixteen-bit fixed point.
 #[inline(always)]
-fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
-    let luma = i32::from(luma);
-    let [blue, red] = [blue, red].map(|chroma| i32::from(chroma) - 128);
-    const HALF: i32 = 1 << 15;
+fn rgb([luma, blue, red]: [u8; 3]) -> [u8; 3] {
+    let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
     [
-        luma + ((91_881 * red + HALF) >> 16),
-        luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16),
-        luma + ((116_130 * blue + HALF) >> 16),
+        clamped(luma + ((91_881 * red + HALF) >> 16)),
+        clamped(luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16)),
+        clamped(luma + ((116_130 * blue + HALF) >> 16)),
     ]
-    .map(|value| {
-        let [low, ..] = value.clamp(0, 255).to_le_bytes();
-        low
-    })
+}
+
+#[inline(always)]
+fn clamped(value: i32) -> u8 {
+    let [low, ..] = value.clamp(0, 255).to_le_bytes();
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(width: usize, height: usize) -> Component {
+        Component {
+            id: 1,
+            across: 1,
+            down: 1,
+            quantisation_index: 0,
+            dc_table: 0,
+            ac_table: 0,
+            quantisation: None,
+            width,
+            height,
+            columns: 1,
+            rows: 1,
+            all_columns: 1,
+            all_rows: 1,
+        }
+    }
+
+    #[test]
+    fn upsampling_takes_three_parts_of_the_nearer_and_one_of_the_farther() {
+        let mut plane = Plane { stride: 8, samples: vec![0; 64] };
+        plane.samples[..4].copy_from_slice(&[0, 100, 200, 99]);
+        plane.samples[8..12].copy_from_slice(&[40, 60, 80, 99]);
+        let mut scratch = Scratch { samples: vec![0; 16], sums: vec![0; 16] };
+        let mut row = |method: Upsampling, y: usize, length: usize| {
+            method.row(&plane, &component(3, 2), y, &mut scratch)[..length].to_vec()
+        };
+        // What fills up the block, 99, has no influence.
+        assert_eq!(row(Upsampling::Across, 0, 6), [0, 25, 75, 125, 175, 200]);
+        assert_eq!(row(Upsampling::Down, 0, 3), [0, 100, 200]);
+        assert_eq!(row(Upsampling::Down, 1, 3), [10, 90, 170]);
+        assert_eq!(row(Upsampling::Down, 2, 3), [30, 70, 110]);
+        assert_eq!(row(Upsampling::Down, 3, 3), [40, 60, 80]);
+        assert_eq!(row(Upsampling::Both, 0, 6), [0, 25, 75, 125, 175, 200]);
+        assert_eq!(row(Upsampling::Repeat { across: 2, down: 2 }, 2, 6), [40, 40, 60, 60, 80, 80]);
+    }
+
+    #[test]
+    fn colours_are_those_of_the_fixed_point_transform() {
+        assert_eq!(rgb([128, 128, 128]), [128; 3]);
+        assert_eq!(rgb([76, 85, 255]), [254, 0, 0]);
+        assert_eq!(rgb([255, 0, 0]), [76, 255, 28]);
+    }
+
+    #[test]
+    fn a_run_and_its_rest_are_converted_alike() {
+        let planes: [Vec<u8>; 3] =
+            [7, 11, 13].map(|step| (0..37_u8).map(|x| x.wrapping_mul(step).wrapping_add(step)).collect());
+        let [luma, blue, red] = &planes;
+        let mut out = [0; 3 * 37];
+        convert([luma, blue, red], &mut out);
+        for (x, pixel) in out.chunks_exact(3).enumerate() {
+            assert_eq!(pixel, rgb([luma[x], blue[x], red[x]]));
+        }
+    }
 }

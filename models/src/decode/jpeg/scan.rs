@@ -1,6 +1,6 @@
 //! From scans to the samples of the components.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::arithmetic::{self, Arithmetic};
 use super::bits::{Spec, Table};
@@ -47,17 +47,8 @@ fn from_one_scan(reader: &mut Reader<'_>, scan: &Scan) -> Result<Vec<Plane>, Hal
         for column in 0..grid.columns {
             blocks.fill([0; 64]);
             entropy.decode_mcu(source, &mut blocks)?;
-            arch.dispatch(|| {
-                let mut blocks = blocks.iter();
-                for part in &grid.parts {
-                    let (plane, multipliers) = (&mut planes[part.component], &multipliers[part.component]);
-                    for (block_row, block_column) in part.places(row, column) {
-                        let block = blocks.next().expect("one for each place");
-                        let at = 8 * (block_row * plane.stride + block_column);
-                        idct::transform(block, multipliers, &mut plane.samples[at..], plane.stride);
-                    }
-                }
-            });
+            let at = (row, column);
+            arch.dispatch(Mcu { blocks: &blocks, parts: &grid.parts, at, multipliers: &multipliers, planes: &mut planes });
             if entropy.is_over() {
                 return Ok(planes);
             }
@@ -109,23 +100,67 @@ fn from_many_scans(reader: &mut Reader<'_>, first: &Scan) -> Result<Vec<Plane>, 
             last_good_row: progress.last_good_row,
             known_below: &progress.known_before[index],
         });
-        arch.dispatch(|| {
-            for row in 0..component.rows {
-                for column in 0..component.columns {
-                    let samples = &mut plane.samples[8 * (row * plane.stride + column)..];
-                    let stored = &blocks[row * component.all_columns + column];
-                    match &smooth {
-                        Some(smooth) => {
-                            idct::transform(&smooth.block(row, column), &multipliers, samples, plane.stride);
-                        }
-                        None => idct::transform(stored, &multipliers, samples, plane.stride),
-                    }
-                }
-            }
-        });
+        let (blocks, smooth, plane_out) = (&blocks, smooth.as_ref(), &mut plane);
+        arch.dispatch(Whole { component, blocks, smooth, multipliers: &multipliers, plane: plane_out });
         planes.push(plane);
     }
     Ok(planes)
+}
+
+/// The blocks of one MCU, to be transformed into the planes.
+struct Mcu<'a> {
+    blocks: &'a [Block],
+    parts: &'a [Part],
+    /// Row and column of the MCU.
+    at: (usize, usize),
+    multipliers: &'a [Block],
+    planes: &'a mut [Plane],
+}
+
+impl WithSimd for Mcu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { blocks, parts, at: (row, column), multipliers, planes } = self;
+        let mut blocks = blocks.iter();
+        for Part { component, across, down } in parts {
+            let (plane, multipliers) = (&mut planes[*component], &multipliers[*component]);
+            for y in row * down..(row + 1) * down {
+                for (x, block) in (column * across..(column + 1) * across).zip(&mut blocks) {
+                    let samples = &mut plane.samples[8 * (y * plane.stride + x)..];
+                    idct::transform(block, multipliers, samples, plane.stride);
+                }
+            }
+        }
+    }
+}
+
+/// All blocks of a component, to be transformed into its plane.
+struct Whole<'a> {
+    component: &'a Component,
+    blocks: &'a [Block],
+    /// The same with what they lack.
+    smooth: Option<&'a Smooth<'a>>,
+    multipliers: &'a Block,
+    plane: &'a mut Plane,
+}
+
+impl WithSimd for Whole<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { component, blocks, smooth, multipliers, plane } = self;
+        for row in 0..component.rows {
+            for column in 0..component.columns {
+                let samples = &mut plane.samples[8 * (row * plane.stride + column)..];
+                let estimated = smooth.map(|smooth| smooth.block(row, column));
+                let block = estimated.as_ref().unwrap_or(&blocks[row * component.all_columns + column]);
+                idct::transform(block, multipliers, samples, plane.stride);
+            }
+        }
+    }
 }
 
 fn read_scan(
@@ -299,7 +334,7 @@ impl Entropy {
             let dc = matches!(pass, Pass::Sequential | Pass::DcFirst);
             let ac = matches!(pass, Pass::Sequential | Pass::AcFirst | Pass::AcRefined);
             let dc = dc.then(|| table(&tables.dc, component.dc_table, 15)).transpose()?;
-            let ac = ac.then(|| table(&tables.ac, component.ac_table, 255)).transpose()?;
+            let ac = ac.then(|| table(&tables.ac, component.ac_table, 255)).transpose()?.map(Table::with_shorts);
             Ok(huffman::Coder::new(dc, ac))
         });
         let coders = coders.collect::<Result<_, Halt>>()?;

@@ -39,13 +39,15 @@ impl<'a> Source<'a> {
         self.at += bytes;
     }
 
-    /// The body of a segment, whose length stands before it. An APPn or COM segment shorter than its length is empty.
+    /// The segment that follows a marker: its length stands before it.
     pub(super) fn segment(&mut self) -> Result<Segment<'a>, Halt> {
         let length = usize::from(u16::from_be_bytes([self.byte()?, self.byte()?]));
-        let Some(length) = length.checked_sub(2) else { return Ok(Segment::Senseless) };
-        let body = self.bytes.get(self.at..self.at + length).ok_or(Halt::End)?;
-        self.at += length;
-        Ok(Segment::Body(body))
+        // Shorter lengths do not even count themselves.
+        let left = length.checked_sub(2);
+        let end = (self.at + left.unwrap_or(0)).min(self.bytes.len());
+        let bytes = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(Segment { bytes, left })
     }
 
     /// Goes behind the next marker, whatever stands before it; it is then the one to act on.
@@ -98,11 +100,42 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What follows a marker.
-pub(super) enum Segment<'a> {
-    Body(&'a [u8]),
-    /// Its length does not even count the length field.
-    Senseless,
+/// What is left of a marker segment. It may end behind the end of the file: libjpeg complains of what it has read
+/// before it misses the rest.
+#[derive(Debug)]
+pub(super) struct Segment<'a> {
+    bytes: &'a [u8],
+    /// The bytes that its length counts; `None` where that is senseless.
+    left: Option<usize>,
+}
+
+impl<'a> Segment<'a> {
+    /// How many bytes are left, by the segment's length.
+    pub(super) fn left(&self) -> Result<usize, Halt> {
+        self.left.ok_or(Halt::LENGTH)
+    }
+
+    /// The next bytes.
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Halt> {
+        let left = self.left()?.checked_sub(count).ok_or(Halt::LENGTH)?;
+        let (bytes, rest) = self.bytes.split_at_checked(count).ok_or(Halt::End)?;
+        (self.left, self.bytes) = (Some(left), rest);
+        Ok(bytes)
+    }
+
+    /// The next bytes, of a number that is known.
+    pub(super) fn array<const COUNT: usize>(&mut self) -> Result<[u8; COUNT], Halt> {
+        let bytes = self.take(COUNT)?;
+        Ok(*bytes.first_chunk().expect("so many were taken"))
+    }
+
+    /// All that is left; nothing where the length is senseless.
+    pub(super) fn rest(mut self) -> Result<&'a [u8], Halt> {
+        match self.left {
+            Some(left) => self.take(left),
+            None => Ok(&[]),
+        }
+    }
 }
 
 #[cfg(test)]
