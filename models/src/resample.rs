@@ -84,8 +84,20 @@ impl Plane {
 
     /// Resizes to `width_px` x `height_px`.
     pub fn resize(&self, width_px: usize, height_px: usize, filter: Filter, order: PassOrder) -> Self {
+        self.resize_on(Arch::new(), width_px, height_px, filter, order)
+    }
+
+    /// The same with the vector registers of `arch`.
+    pub(crate) fn resize_on(
+        &self,
+        arch: Arch,
+        width_px: usize,
+        height_px: usize,
+        filter: Filter,
+        order: PassOrder,
+    ) -> Self {
         let window = Window { left_px: 0, top_px: 0, width_px, height_px };
-        self.resize_window(width_px, height_px, window, filter, order)
+        arch.dispatch(self.passes(width_px, height_px, window, filter, order))
     }
 
     /// Resizes to `width_px` x `height_px` and returns the pixels of `window` alone, at their cost alone.
@@ -100,6 +112,18 @@ impl Plane {
         filter: Filter,
         order: PassOrder,
     ) -> Self {
+        // The same code is compiled for each width of vector registers, and chosen at run time.
+        Arch::new().dispatch(self.passes(width_px, height_px, window, filter, order))
+    }
+
+    fn passes(
+        &self,
+        width_px: usize,
+        height_px: usize,
+        window: Window,
+        filter: Filter,
+        order: PassOrder,
+    ) -> TwoPasses<'_> {
         assert!(window.left_px + window.width_px <= width_px, "the window lies inside the target");
         assert!(window.top_px + window.height_px <= height_px, "the window lies inside the target");
         let columns = Taps::new(self.width_px, width_px, window.left_px, window.width_px, filter);
@@ -108,8 +132,7 @@ impl Plane {
             PassOrder::HorizontalFirst => false,
             PassOrder::Pillow13 => is_vertical_first((self.width_px, self.height_px), (width_px, height_px)),
         };
-        // The same code is compiled for each width of vector registers, and chosen at run time.
-        Arch::new().dispatch(TwoPasses { source: self, columns, rows, vertical_first })
+        TwoPasses { source: self, columns, rows, vertical_first }
     }
 
     /// Filters rows `first..end` along the width.
