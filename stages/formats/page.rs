@@ -8,6 +8,7 @@
 //! Bounds: the nesting of elements, the number of references, and the memory, in proportion to the page; past
 //! one it errors. Linear in the page but for the nesting, which html5ever searches at every tag.
 
+mod skim;
 mod srcset;
 mod tree;
 
@@ -241,12 +242,20 @@ pub fn images(
     limits: &Limits,
     extension: ExtensionRule,
 ) -> Result<PageImages, LimitExceeded> {
-    let document = tree::parse(html, limits)?;
+    list(&tree::parse(html, limits)?, page_url, limits, extension)
+}
+
+fn list(
+    document: &Tree,
+    page_url: &Url,
+    limits: &Limits,
+    extension: ExtensionRule,
+) -> Result<PageImages, LimitExceeded> {
     let mut reader = Reader {
         limits,
         extension,
         page: PageImages {
-            base_url: base_url(&document, page_url),
+            base_url: base_url(document, page_url),
             references: Vec::new(),
             opt_outs: Vec::new(),
             text: String::new(),

@@ -5,19 +5,23 @@
 //! element that is made and placed, and stops the parser.
 //!
 //! The tree holds what a list of images needs and no more: where nodes stand, the text, and the attributes of
-//! [few elements](has_attributes). Nodes lie in one vector and name each other by number, so that a tree of any
+//! [few elements](has_attributes); of the rest, most is cut from the input before the parser reads it (`skim.rs`). Nodes lie in one vector and name each other by number, so that a tree of any
 //! depth is dropped without recursion.
 
 use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 use html5ever::buffer_queue::BufferQueue;
 use html5ever::tendril::StrTendril;
+use html5ever::tokenizer::states::RawKind;
 use html5ever::tokenizer::{Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 use html5ever::tree_builder::{ElementFlags, NodeOrText, QuirksMode, TreeBuilder, TreeBuilderOpts, TreeSink};
 use html5ever::{Attribute, LocalName, QualName, TokenizerResult, local_name, ns};
 use weft_core::limits::{LimitExceeded, Limits};
+
+use super::{is_invisible, skim};
 
 /// Elements that any page may have, however short.
 const ELEMENTS_AT_LEAST: u64 = 100_000;
@@ -129,6 +133,11 @@ impl Tree {
 
 /// Parses a page; its elements are at most one per byte, or 100,000.
 pub(super) fn parse(html: &str, limits: &Limits) -> Result<Tree, LimitExceeded> {
+    parse_page(html, limits, true)
+}
+
+/// With everything read, where `skims` is not set: the same, slower.
+pub(super) fn parse_page(html: &str, limits: &Limits, skims: bool) -> Result<Tree, LimitExceeded> {
     let length = u64::try_from(html.len()).expect("usize fits u64");
     let mut nodes = Nodes(Vec::new());
     nodes.push(Value::Other);
@@ -138,13 +147,14 @@ pub(super) fn parse(html: &str, limits: &Limits) -> Result<Tree, LimitExceeded> 
         depth_limit: limits.html_depth,
         elements_left: Cell::new(length.max(ELEMENTS_AT_LEAST)),
         elements_limit: length.max(ELEMENTS_AT_LEAST),
+        is_stopped: Cell::new(false),
         exceeded: RefCell::new(None),
     };
-    let options = TreeBuilderOpts { scripting_enabled: false, ..TreeBuilderOpts::default() };
-    let gate = Gate { builder: TreeBuilder::new(sink, options) };
-    let tokenizer = Tokenizer::new(gate, TokenizerOpts::default());
     let input = BufferQueue::default();
     input.push_back(StrTendril::from(html));
+    let options = TreeBuilderOpts { scripting_enabled: false, ..TreeBuilderOpts::default() };
+    let gate = Gate { builder: TreeBuilder::new(sink, options), input: &input, skims };
+    let tokenizer = Tokenizer::new(gate, TokenizerOpts::default());
     // The tokenizer returns early at scripts, which are not run.
     while tokenizer.feed(&input) != TokenizerResult::Done {}
     tokenizer.end();
@@ -155,19 +165,51 @@ pub(super) fn parse(html: &str, limits: &Limits) -> Result<Tree, LimitExceeded> 
     }
 }
 
-/// Hands tokens on to the tree builder until a bound is exceeded.
-struct Gate {
+/// Hands tokens on to the tree builder until a bound is exceeded, and cuts from the input what it need not read.
+struct Gate<'a> {
     builder: TreeBuilder<NodeId, Builder>,
+    input: &'a BufferQueue,
+    skims: bool,
 }
 
-impl TokenSink for Gate {
+impl Gate<'_> {
+    /// Cuts a part of what is read next. It is one buffer, but for what was cut before.
+    fn cut(&self, part: impl FnOnce(&[u8]) -> Option<Range<usize>>) {
+        let Some(mut rest) = self.input.pop_front() else { return };
+        let offset = |offset| u32::try_from(offset).expect("a buffer has less than 4 GiB");
+        if let Some(part) = part(rest.as_bytes()) {
+            let before = rest.subtendril(0, offset(part.start));
+            rest.pop_front(offset(part.end));
+            self.input.push_front(rest);
+            self.input.push_front(before);
+        } else {
+            self.input.push_front(rest);
+        }
+    }
+}
+
+impl TokenSink for Gate<'_> {
     type Handle = NodeId;
 
     fn process_token(&self, token: Token, line_number: u64) -> TokenSinkResult<NodeId> {
-        if self.builder.sink.exceeded.borrow().is_some() {
+        if self.builder.sink.is_stopped.get() {
             return TokenSinkResult::Continue;
         }
-        self.builder.process_token(token, line_number)
+        // After a tag or a comment the tokenizer reads text and the next tag, unless the tree builder says otherwise.
+        let opened = match &token {
+            Token::TagToken(tag) if self.skims => Some(tag.name.clone()),
+            Token::CommentToken(_) if self.skims => None,
+            _ => return self.builder.process_token(token, line_number),
+        };
+        let result = self.builder.process_token(token, line_number);
+        match (&result, opened) {
+            (TokenSinkResult::RawData(RawKind::ScriptData | RawKind::Rawtext), Some(name)) if is_invisible(&name) => {
+                self.cut(|rest| skim::raw_text_end(rest, &name).map(|end| 0..end));
+            }
+            (TokenSinkResult::Continue | TokenSinkResult::Script(_), _) => self.cut(skim::attributes),
+            _ => {}
+        }
+        result
     }
 
     fn end(&self) {
@@ -282,6 +324,7 @@ struct Builder {
     depth_limit: u32,
     elements_left: Cell<u64>,
     elements_limit: u64,
+    is_stopped: Cell<bool>,
     exceeded: RefCell<Option<LimitExceeded>>,
 }
 
@@ -297,6 +340,7 @@ impl Builder {
     }
 
     fn stop(&self, what: &'static str, limit: u64) {
+        self.is_stopped.set(true);
         self.exceeded.borrow_mut().get_or_insert(LimitExceeded { what, limit });
     }
 }
