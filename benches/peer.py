@@ -87,12 +87,13 @@ def main():
     topic, path, repeats = sys.argv[1:]
     once = globals()[topic.replace("-", "_")](path)
     for _ in sys.stdin:
-        begin = time.perf_counter()
+        cpu_begin, begin = time.process_time(), time.perf_counter()
         for _ in range(int(repeats)):
             output = Output()
             once(output)
         seconds = time.perf_counter() - begin
-        print(json.dumps({"seconds": seconds, "check": output.check()}), flush=True)
+        cpu_seconds = time.process_time() - cpu_begin
+        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "check": output.check()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Side:
         if not answer:
             raise SystemExit(f"{self.process.args} gave no answer")
         answer = json.loads(answer)
-        return answer["seconds"], answer["check"]
+        return answer["seconds"], answer["cpu_seconds"], answer["check"]
 
     def close(self):
         self.process.stdin.close()
@@ -100,31 +100,37 @@ def compare(topic, program, python, inputs, rounds):
 
     lines = [f"# {topic}: {about}", f"ours: {ours}; theirs: {theirs}; input: {path.stat().st_size} bytes, {repeats} times a round"]
     both = [Side(command(ours)), Side(command(theirs))]
-    checks = [side.round()[1] for side in both]
+    checks = [side.round()[2] for side in both]
     if equal and checks[0] != checks[1]:
         raise SystemExit(f"{topic}: the sides disagree: {checks}")
     lines.append(f"results: ours {checks[0]}; theirs {checks[1]}")
-    lines.append("pair  ours s  theirs s  theirs/ours")
-    ratios, seconds = [], ([], [])
+    lines.append("pair   ours s, on cpu  theirs s, on cpu  theirs/ours, on cpu")
+    ratios, cpu_ratios, speeds = [], [], ([], [])
+    megabytes = path.stat().st_size * repeats / 1e6
     for pair in range(rounds):
         # Who goes first takes turns.
         order = (0, 1) if pair % 2 == 0 else (1, 0)
-        took = {}
+        took, on_cpu = {}, {}
         for side in order:
-            took[side], check = both[side].round()
+            took[side], on_cpu[side], check = both[side].round()
             if check != checks[side]:
                 raise SystemExit(f"{topic}: a round came out differently: {check}")
-            seconds[side].append(took[side])
+            speeds[side].append(megabytes / on_cpu[side])
         ratios.append(took[1] / took[0])
-        lines.append(f"{pair + 1:>4}  {took[0]:.4f}  {took[1]:.4f}  {ratios[-1]:.3f}")
+        cpu_ratios.append(on_cpu[1] / on_cpu[0])
+        lines.append(
+            f"{pair + 1:>4}  {took[0]:>7.4f} {on_cpu[0]:>7.4f}   {took[1]:>7.4f} {on_cpu[1]:>7.4f}"
+            f"   {ratios[-1]:>10.3f} {cpu_ratios[-1]:>7.3f}"
+        )
     for side in both:
         side.close()
-    megabytes = path.stat().st_size * repeats / 1e6
-    speeds = [megabytes / statistics.median(of_side) for of_side in seconds]
-    lines.append(
-        f"speed of ours over theirs: min {min(ratios):.2f}, median {statistics.median(ratios):.2f}, max {max(ratios):.2f}"
-    )
-    lines.append(f"input read at the median: ours {speeds[0]:.0f} MB/s, theirs {speeds[1]:.0f} MB/s")
+    for about, found in (("clock", ratios), ("processor time", cpu_ratios)):
+        lines.append(
+            f"speed of ours over theirs by {about}:"
+            f" min {min(found):.2f}, median {statistics.median(found):.2f}, max {max(found):.2f}"
+        )
+    medians = [statistics.median(of_side) for of_side in speeds]
+    lines.append(f"input a second of processor time, median: ours {medians[0]:.0f} MB, theirs {medians[1]:.0f} MB")
     return lines
 
 

@@ -1,8 +1,8 @@
 //! Times one side of a comparison, a round for each line of standard input.
 //!
 //! `weft-bench TOPIC FILE REPEATS`; `run.py` starts it beside a peer and asks each in turn, so that both meet the
-//! same noise. A round answers with one JSON line: seconds, and a check of what was computed, which both sides
-//! must agree on where they compute the same. Reading the input and making the check are not in the seconds.
+//! same noise. A round answers with one JSON line: seconds, those of them on a processor, and a check of what was
+//! computed, which both sides must agree on where they compute the same. Reading the input and making the check are not in the seconds.
 
 mod frames;
 mod topics;
@@ -24,7 +24,9 @@ fn main() -> anyhow::Result<()> {
     for line in std::io::stdin().lock().lines() {
         line.context("standard input ends in an error")?;
         let round = topic.run(repeats)?;
-        let answer = serde_json::json!({ "seconds": round.seconds, "check": round.check });
+        let answer = serde_json::json!({
+            "seconds": round.seconds, "cpu_seconds": round.cpu_seconds, "check": round.check,
+        });
         writeln!(stdout, "{answer}").and_then(|()| stdout.flush()).context("nobody reads standard output")?;
     }
     Ok(())
