@@ -5,6 +5,7 @@
 
 mod archive_org;
 mod bad_input;
+mod bigcrawl;
 mod conformance;
 mod crash;
 mod engines;
