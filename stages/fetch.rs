@@ -40,7 +40,7 @@ pub const JUDGED_CAPTURES: u64 = 20;
 
 weft_core::table! {
     /// What counting the captures of a shard needs of `captures`.
-    pub struct CaptureKeys, CaptureKeysRow = "captures" v1 in Crawl by ["filename", "offset", "document_id"] {
+    pub struct CaptureKeys, CaptureKeysRow = "captures" v2 in Crawl by ["filename", "offset", "document_id"] {
         /// The WARC file.
         filename: Text,
         /// The record's first byte.

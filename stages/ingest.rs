@@ -27,7 +27,7 @@ use weft_core::tally::Tally;
 use self::timestamp::digits_of;
 use crate::crawl;
 use crate::evidence::clipped;
-use crate::formats::cdx::ClusterIndex;
+use crate::formats::index::CrawlIndex;
 use crate::formats::lines::{Line, Lines};
 use crate::formats::outside::{open_file, with_causes};
 use crate::formats::surt_ranges::SurtRanges;
@@ -42,7 +42,7 @@ pub struct Config {}
 #[derive(Debug)]
 pub struct Ingest {
     sources: Vec<OutsideFile>,
-    cluster: ClusterIndex,
+    index: CrawlIndex,
 }
 
 impl Stage for Ingest {
@@ -66,13 +66,13 @@ impl Stage for Ingest {
     }
 
     fn open(_config: Config, resources: &Resources) -> Result<Self, StageError> {
-        let cluster = crawl::cluster(crawl::crawl(resources)?)?;
-        Ok(Self { sources: resources.documents.clone(), cluster })
+        let index = crawl::index(crawl::crawl(resources)?)?;
+        Ok(Self { sources: resources.documents.clone(), index })
     }
 
     fn run(&self, shard: ShardId, context: &Context) -> Result<Tally, StageError> {
         let source = self.source(shard)?;
-        let ranges = SurtRanges::from_cluster(&self.cluster, context.shards.corpus);
+        let ranges = SurtRanges::of(&self.index, context.shards.corpus);
         let mut accounts = context.accounts(Self::NAME)?;
         let mut documents = context.exchange::<Documents>()?;
         let mut lines = open_lines(source, &context.limits)?;

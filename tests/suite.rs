@@ -10,6 +10,7 @@ mod conformance;
 mod crash;
 mod engines;
 mod layering;
+mod locate;
 mod memory;
 mod support;
 mod tiny;

@@ -62,6 +62,14 @@ pub(crate) struct DatasetManifest {
 }
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    run_and(args, |_, _, _| Ok(String::new()))
+}
+
+/// Runs, and makes something more of what the run made; the text that `publish` gives is shown last.
+pub(crate) fn run_and(
+    args: &RunArgs,
+    publish: impl FnOnce(&Opened, &Finished, &[FunnelRow]) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let (_, output) = crate::recipe::output_folder(&args.recipe)?;
     let _lock = ledger::lock(&output)?;
@@ -94,8 +102,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(Outcome::Finished(finished)) => {
             let funnel = report::funnel(&opened.plan, &finished.reports);
             write_manifest(&opened, &finished, &funnel)?;
+            let published = publish(&opened, &finished, &funnel)?;
             ledger.finish("finished")?;
             show(args, &opened, &finished, &funnel, started)?;
+            if !args.json {
+                print(&published)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Ok(Outcome::Interrupted) => {

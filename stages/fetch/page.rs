@@ -117,10 +117,11 @@ fn check_target(capture: &Capture, record: &Record) -> Result<(), Refusal> {
     let stated = record.field("WARC-Target-URI").unwrap_or_default();
     let bare = stated.strip_prefix('<').and_then(|uri| uri.strip_suffix('>')).unwrap_or(stated);
     // The reader escapes spaces, as some indexes do.
-    if bare == capture.url || record.uri().as_deref() == Some(capture.url.as_str()) {
+    let wanted = capture.capture_url.as_deref().unwrap_or(&capture.url);
+    if bare == wanted || record.uri().as_deref() == Some(wanted) {
         return Ok(());
     }
-    refuse(Reason::RecordOfOtherUrl, format!("it is of `{}`, not of `{}`", clipped(stated), clipped(&capture.url)))
+    refuse(Reason::RecordOfOtherUrl, format!("it is of `{}`, not of `{}`", clipped(stated), clipped(wanted)))
 }
 
 /// Checks the payload against the record's digests and the index's; tells whether any could be checked.

@@ -550,6 +550,7 @@ pub struct IndexWalk<'a, R> {
     found: Vec<CaptureLine>,
     blocks_read: u64,
     bytes_read: u64,
+    lines_read: u64,
 }
 
 impl<R> std::fmt::Debug for IndexWalk<'_, R> {
@@ -566,7 +567,17 @@ impl<R> std::fmt::Debug for IndexWalk<'_, R> {
 impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
     /// A walk that stands before the first key; `read_block` gives a block's bytes as stored.
     pub fn new(index: &'a ClusterIndex, limits: Limits, read_block: R) -> Self {
-        Self { index, limits, read_block, current: None, asked: None, found: Vec::new(), blocks_read: 0, bytes_read: 0 }
+        Self {
+            index,
+            limits,
+            read_block,
+            current: None,
+            asked: None,
+            found: Vec::new(),
+            blocks_read: 0,
+            bytes_read: 0,
+            lines_read: 0,
+        }
     }
 
     /// Blocks read so far.
@@ -577,6 +588,11 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
     /// Bytes of those blocks as stored.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
+    }
+
+    /// Lines of those blocks.
+    pub fn lines_read(&self) -> u64 {
+        self.lines_read
     }
 
     /// All captures of a key, in the order of the index; asking the same key again gives them again.
@@ -645,6 +661,7 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
         self.blocks_read += 1;
         self.bytes_read += u64::try_from(stored.len()).expect("usize fits u64");
         let mut lines = block_lines(&stored, &self.limits);
+        self.lines_read += u64::try_from(lines.len()).expect("usize fits u64");
         if let Some(source) = lines.damage.take() {
             return Err(CdxError::DamagedBlock {
                 shard: Arc::clone(&block.shard),

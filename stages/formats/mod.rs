@@ -1,8 +1,10 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
+pub mod columnar;
 pub mod encoding;
 pub mod http;
+pub mod index;
 pub mod inflate;
 pub mod lines;
 pub mod outside;
@@ -10,4 +12,5 @@ pub mod page;
 pub mod sentences;
 pub mod surt;
 pub mod surt_ranges;
+pub mod time;
 pub mod warc;

@@ -95,6 +95,8 @@ reasons! {
     AmbiguousCapture = "ambiguous_capture",
     /// The capture is no response to a request: a revisit, a resource, a name look-up.
     NotAResponse = "not_a_response",
+    /// A block of the index that may hold the urlkey is damaged or not there.
+    IndexBlockDamaged = "index_block_damaged",
     // fetch
     /// The index names a WARC file that is not there.
     WarcMissing = "warc_missing",

@@ -25,7 +25,7 @@ table! {
 
 table! {
     /// Where each document's record lies. Written by `locate`, read by `fetch`; the published mapping.
-    pub struct Captures, CapturesRow = "captures" v1 in Crawl by ["filename", "offset", "document_id"] {
+    pub struct Captures, CapturesRow = "captures" v2 in Crawl by ["filename", "offset", "document_id"] {
         /// The WARC file, as a path below the crawl's root.
         filename: Text,
         /// The record's first byte in that file.
@@ -38,6 +38,12 @@ table! {
         digest: MaybeText,
         /// The media type by a look at the bytes, as the index has it.
         mime_detected: MaybeText,
+        /// How the capture was chosen: `exact`, or the name of the fall-back that gave it.
+        matched_by: Text,
+        /// The capture's own url; null where it is the document's.
+        capture_url: MaybeText,
+        /// The capture's own time, 14 digits; null where it is the document's.
+        capture_timestamp: MaybeText,
         /// The document's url.
         url: Text,
         /// 14 digits.
