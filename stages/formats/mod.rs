@@ -1,6 +1,7 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
+pub mod content;
 pub mod encoding;
 pub mod http;
 pub mod inflate;
@@ -11,3 +12,4 @@ pub mod sentences;
 pub mod surt;
 pub mod surt_ranges;
 pub mod warc;
+pub mod zip;

@@ -8,12 +8,15 @@
 //! Bounds: the nesting of elements, the number of references, and the memory, in proportion to the page; past
 //! one it errors. Linear in the page but for the nesting, which html5ever searches at every tag.
 
+mod blocks;
 mod srcset;
 mod tree;
 
 use scraper::{Html, Node, node::Element};
 use url::Url;
 use weft_core::limits::{LimitExceeded, Limits};
+
+pub use self::blocks::Block;
 
 /// Parts of a URL that mark it as furniture of the page, in any case (MMC4, section 3).
 const KEYWORDS: [&str; 5] = ["logo", "button", "icon", "plugin", "widget"];
@@ -243,6 +246,30 @@ pub fn images(
     limits: &Limits,
     extension: ExtensionRule,
 ) -> Result<PageImages, LimitExceeded> {
+    Ok(walk(html, page_url, limits, extension, None)?.page)
+}
+
+/// As [`images`], and the blocks that the page's text consists of.
+///
+/// # Errors
+/// As [`images`].
+pub fn images_and_blocks(
+    html: &str,
+    page_url: &Url,
+    limits: &Limits,
+    extension: ExtensionRule,
+) -> Result<(PageImages, Vec<Block>), LimitExceeded> {
+    let reader = walk(html, page_url, limits, extension, Some(blocks::Builder::default()))?;
+    Ok((reader.page, reader.blocks.map(blocks::Builder::finish).unwrap_or_default()))
+}
+
+fn walk<'a>(
+    html: &str,
+    page_url: &Url,
+    limits: &'a Limits,
+    extension: ExtensionRule,
+    blocks: Option<blocks::Builder>,
+) -> Result<Reader<'a>, LimitExceeded> {
     let document = tree::parse(html, limits)?;
     let mut reader = Reader {
         limits,
@@ -257,6 +284,7 @@ pub fn images(
         img_elements: 0,
         reference_bytes: 0,
         around: Around::default(),
+        blocks,
     };
     let mut node = document.tree.root();
     loop {
@@ -272,7 +300,7 @@ pub fn images(
                 node = next;
                 break;
             }
-            let Some(parent) = node.parent() else { return Ok(reader.page) };
+            let Some(parent) = node.parent() else { return Ok(reader) };
             node = parent;
         }
     }
@@ -325,6 +353,8 @@ struct Reader<'a> {
     /// Bytes of all references so far: an attribute can be copied, and a base prefixed, many times.
     reference_bytes: u64,
     around: Around,
+    /// Where the page's blocks are wanted.
+    blocks: Option<blocks::Builder>,
 }
 
 impl Reader<'_> {
@@ -332,9 +362,15 @@ impl Reader<'_> {
         match node {
             Node::Element(element) => {
                 self.around.count(element, 1);
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.open(element);
+                }
                 self.read(element)
             }
             Node::Text(text) if self.around.invisible == 0 => {
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.text(text, self.text_chars);
+                }
                 self.push_text(text);
                 Ok(())
             }
@@ -345,6 +381,9 @@ impl Reader<'_> {
     fn close(&mut self, node: &Node) {
         if let Some(element) = node.as_element() {
             self.around.count(element, -1);
+            if let Some(blocks) = &mut self.blocks {
+                blocks.close(element);
+            }
         }
     }
 
