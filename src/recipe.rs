@@ -28,7 +28,9 @@ struct RecipeFile {
     #[serde(default)]
     until: Option<String>,
     source: SourceSection,
-    crawl: CrawlSection,
+    /// Where pages are found; an interleaved source has no need of it.
+    #[serde(default)]
+    crawl: Option<CrawlSection>,
     shards: ShardCounts,
     #[serde(default)]
     limits: Limits,
@@ -100,7 +102,7 @@ pub(crate) struct Recipe {
     pub(crate) limits: Limits,
     pub(crate) engine: EngineChoice,
     pub(crate) resources: Resources,
-    /// Sections as typed, by stage.
+    /// Sections by stage: as typed, with what the manifests say of them.
     pub(crate) stages: BTreeMap<String, serde_json::Value>,
 }
 
@@ -117,8 +119,17 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     let folder = path.parent().unwrap_or(Path::new(""));
     let place = || format!("recipe {}", path.display());
 
-    let documents = source::read(&folder.join(&file.source.manifest), digests)?;
-    let crawl = crawl::read(&folder.join(&file.crawl.manifest), digests)?;
+    let source = source::read(&folder.join(&file.source.manifest), digests)?;
+    let crawl = match &file.crawl {
+        Some(section) => Some(crawl::read(&folder.join(&section.manifest), digests)?),
+        None => None,
+    };
+    ensure!(
+        crawl.is_some() || !source.kind.needs_crawl(),
+        "{}: documents of kind `{}` are found in a crawl, and the recipe names none; add [crawl] with its `manifest`",
+        place(),
+        source.kind.name()
+    );
 
     let mut graphs = BTreeMap::new();
     for (role, section) in &file.graphs {
@@ -128,16 +139,20 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     }
 
     let mut shards = file.shards;
-    shards.source = u32::try_from(documents.len()).context("too many source files")?;
+    shards.source = u32::try_from(source.documents.len()).context("too many source files")?;
     for (space, count) in [("corpus", shards.corpus), ("crawl", shards.crawl), ("key", shards.key)] {
         ensure!((1..=65_536).contains(&count), "{}: shards.{space} is {count}; it lies in 1 to 65536", place());
     }
 
-    let stages = file
+    let mut stages = file
         .stages
         .iter()
         .map(|(name, section)| Ok((name.clone(), serde_json::to_value(section)?)))
         .collect::<anyhow::Result<_>>()?;
+    say_what_the_source_is(&mut stages, source.form).with_context(|| format!("{} is not usable", place()))?;
+    if crawl.is_none() {
+        download_without_archive(&mut stages).with_context(|| format!("{} is not usable", place()))?;
+    }
     let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
     let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
     Ok(Recipe {
@@ -147,9 +162,45 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources { documents, crawl: Some(crawl), graphs, engine: None, user_agent },
+        resources: Resources { documents: source.documents, crawl, graphs, engine: None, user_agent },
         stages,
     })
+}
+
+/// Sections as typed, by stage.
+type Sections = BTreeMap<String, serde_json::Value>;
+
+fn section<'a>(stages: &'a mut Sections, name: &str) -> &'a mut serde_json::Map<String, serde_json::Value> {
+    let section = stages.entry(name.to_owned()).or_insert_with(|| serde_json::Value::Object(Default::default()));
+    section.as_object_mut().expect("a section is a table")
+}
+
+/// Puts the source manifest's share into the section `ingest`.
+///
+/// It is in the section and not beside it so that whoever plans, fingerprints and opens the stage needs no other thing:
+/// a spec is a function of its section.
+fn say_what_the_source_is(
+    stages: &mut Sections,
+    form: serde_json::Map<String, serde_json::Value>,
+) -> anyhow::Result<()> {
+    let ingest = section(stages, "ingest");
+    for key in ["kind", "columns"] {
+        ensure!(!ingest.contains_key(key), "stages.ingest.{key} is said by the source manifest; say it there");
+    }
+    ingest.extend(form);
+    Ok(())
+}
+
+/// Without a crawl there is no archive: images come from the web.
+fn download_without_archive(stages: &mut Sections) -> anyhow::Result<()> {
+    let from = section(stages, "download").entry("from").or_insert_with(|| serde_json::json!(["web"]));
+    let names_archive = from.as_array().is_some_and(|origins| origins.iter().any(|origin| origin == "archive"));
+    ensure!(
+        !names_archive,
+        "stages.download.from names `archive`, but the recipe names no crawl that it could be of; add [crawl] with its \
+         `manifest`, or leave `archive` out"
+    );
+    Ok(())
 }
 
 fn read_file(path: &Path, set: &[String]) -> anyhow::Result<RecipeFile> {
@@ -260,6 +311,26 @@ mod tests {
         assert_eq!(select["nsfw_max"].as_float(), Some(0.2));
         assert_eq!(select["face_max"].as_float(), Some(0.5));
         assert_eq!(table["stages"]["assign"]["method"].as_str(), Some("max"));
+    }
+
+    #[test]
+    fn the_kind_of_a_source_is_the_manifests_to_say() {
+        let form = || serde_json::json!({"kind": "warc"}).as_object().unwrap().clone();
+        let mut stages = BTreeMap::from([("ingest".to_owned(), serde_json::json!({"damage": "reject"}))]);
+        say_what_the_source_is(&mut stages, form()).unwrap();
+        assert_eq!(stages["ingest"], serde_json::json!({"damage": "reject", "kind": "warc"}));
+        let error = say_what_the_source_is(&mut stages, form()).unwrap_err().to_string();
+        assert!(error.contains("stages.ingest.kind is said by the source manifest"), "{error}");
+    }
+
+    #[test]
+    fn without_a_crawl_images_come_from_the_web_and_an_archive_is_refused_by_name() {
+        let mut stages = BTreeMap::new();
+        download_without_archive(&mut stages).unwrap();
+        assert_eq!(stages["download"], serde_json::json!({"from": ["web"]}));
+        let mut stages = BTreeMap::from([("download".to_owned(), serde_json::json!({"from": ["web", "archive"]}))]);
+        let error = download_without_archive(&mut stages).unwrap_err().to_string();
+        assert!(error.contains("stages.download.from names `archive`"), "{error}");
     }
 
     #[test]

@@ -27,11 +27,12 @@ use weft_core::tables::{Captures, Pages, PagesRow};
 use weft_core::tally::Tally;
 use weft_core::write::TableWriter;
 
-use self::page::{Refusal, page_of};
+use self::page::page_of;
 use self::range::{Capture, Range};
 use crate::crawl;
 use crate::evidence::clipped;
 use crate::formats::outside::{OutsideError, OutsideRoot};
+use crate::response::Refusal;
 
 /// Bytes of one range, unless a single record is larger.
 pub const RANGE_BYTES: u64 = 16 << 20;

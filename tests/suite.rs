@@ -12,5 +12,6 @@ mod engines;
 mod layering;
 mod locate;
 mod memory;
+mod sources;
 mod support;
 mod tiny;

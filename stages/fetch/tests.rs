@@ -5,9 +5,9 @@ use weft_core::stage::{Crawl, OutsideFile};
 use weft_core::tables::{CapturesRow, Rejects};
 use weft_core::testing;
 
-use super::page::sha1_of;
 use super::*;
 use crate::formats::outside::server::{Fault, Server};
+use crate::response::sha1_of;
 
 const TIME: &str = "20190418125754";
 

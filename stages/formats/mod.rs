@@ -2,6 +2,7 @@
 
 pub mod cdx;
 pub mod columnar;
+pub mod content;
 pub mod encoding;
 pub mod http;
 pub mod index;
@@ -14,3 +15,4 @@ pub mod surt;
 pub mod surt_ranges;
 pub mod time;
 pub mod warc;
+pub mod zip;

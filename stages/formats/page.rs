@@ -8,6 +8,7 @@
 //! Bounds: the nesting of elements, the number of references, and the memory, in proportion to the page; past
 //! one it errors. Linear in the page but for the nesting, which html5ever searches at every tag.
 
+mod blocks;
 mod skim;
 mod srcset;
 mod tree;
@@ -16,7 +17,8 @@ use html5ever::{LocalName, local_name};
 use url::Url;
 use weft_core::limits::{LimitExceeded, Limits};
 
-use self::tree::{Element, Tree, Value};
+pub use self::blocks::Block;
+use self::tree::{Element, Reading, Tree, Value};
 
 /// Parts of a URL that mark it as furniture of the page, in any case (MMC4, section 3).
 const KEYWORDS: [&str; 5] = ["logo", "button", "icon", "plugin", "widget"];
@@ -242,15 +244,32 @@ pub fn images(
     limits: &Limits,
     extension: ExtensionRule,
 ) -> Result<PageImages, LimitExceeded> {
-    list(&tree::parse(html, limits)?, page_url, limits, extension)
+    let document = tree::parse(html, limits, Reading::Images)?;
+    Ok(walk(&document, page_url, limits, extension, None)?.page)
 }
 
-fn list(
-    document: &Tree,
+/// As [`images`], and the blocks that the page's text consists of.
+///
+/// # Errors
+/// As [`images`].
+pub fn images_and_blocks(
+    html: &str,
     page_url: &Url,
     limits: &Limits,
     extension: ExtensionRule,
-) -> Result<PageImages, LimitExceeded> {
+) -> Result<(PageImages, Vec<Block>), LimitExceeded> {
+    let document = tree::parse(html, limits, Reading::Whole)?;
+    let reader = walk(&document, page_url, limits, extension, Some(blocks::Builder::default()))?;
+    Ok((reader.page, reader.blocks.map(blocks::Builder::finish).unwrap_or_default()))
+}
+
+fn walk<'a>(
+    document: &Tree,
+    page_url: &Url,
+    limits: &'a Limits,
+    extension: ExtensionRule,
+    blocks: Option<blocks::Builder>,
+) -> Result<Reader<'a>, LimitExceeded> {
     let mut reader = Reader {
         limits,
         extension,
@@ -264,6 +283,7 @@ fn list(
         img_elements: 0,
         reference_bytes: 0,
         around: Around::default(),
+        blocks,
     };
     let mut id = document.document();
     loop {
@@ -281,7 +301,7 @@ fn list(
                 id = next;
                 break;
             }
-            let Some(parent) = node.parent else { return Ok(reader.page) };
+            let Some(parent) = node.parent else { return Ok(reader) };
             id = parent;
         }
     }
@@ -354,6 +374,8 @@ struct Reader<'a> {
     /// Bytes of all references so far: an attribute can be copied, and a base prefixed, many times.
     reference_bytes: u64,
     around: Around,
+    /// Where the page's blocks are wanted.
+    blocks: Option<blocks::Builder>,
 }
 
 impl Reader<'_> {
@@ -361,9 +383,15 @@ impl Reader<'_> {
         match value {
             Value::Element(element) => {
                 self.around.count(element, 1);
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.open(element);
+                }
                 self.read(element)
             }
             Value::Text(text) if self.around.invisible == 0 => {
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.text(text, self.text_chars);
+                }
                 self.push_text(text);
                 Ok(())
             }
@@ -374,6 +402,9 @@ impl Reader<'_> {
     fn close(&mut self, value: &Value) {
         if let Value::Element(element) = value {
             self.around.count(element, -1);
+            if let Some(blocks) = &mut self.blocks {
+                blocks.close(element);
+            }
         }
     }
 

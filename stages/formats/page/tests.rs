@@ -162,7 +162,8 @@ fn a_meta_that_ends_in_charset_does_not_stop_the_parser() {
 /// What is listed when the parser is given every byte to read.
 fn read_wholly(html: &str) -> Result<PageImages, LimitExceeded> {
     let limits = Limits::default();
-    list(&tree::parse_page(html, &limits, false)?, &Url::parse(URL).unwrap(), &limits, ExtensionRule::WholeUrl)
+    let tree = tree::parse(html, &limits, Reading::Whole)?;
+    Ok(walk(&tree, &Url::parse(URL).unwrap(), &limits, ExtensionRule::WholeUrl, None)?.page)
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! are opened again in every paragraph, so a small page can ask for a tree of any size. [`Builder`] sees every
 //! element that is made and placed, and stops the parser.
 //!
-//! The tree holds what a list of images needs and no more: where nodes stand, the text, and the attributes of
-//! [few elements](has_attributes); of the rest, most is cut from the input before the parser reads it (`skim.rs`). Nodes lie in one vector and name each other by number, so that a tree of any
-//! depth is dropped without recursion.
+//! For a list of images ([`Reading::Images`]) the tree holds where nodes stand, the text, and the attributes of [few
+//! elements](has_attributes); of the rest, most is cut from the input before the parser reads it (`skim.rs`). Nodes
+//! lie in one vector and name each other by number, so that a tree of any depth is dropped without recursion.
 
 use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
@@ -131,19 +131,25 @@ impl Tree {
     }
 }
 
-/// Parses a page; its elements are at most one per byte, or 100,000.
-pub(super) fn parse(html: &str, limits: &Limits) -> Result<Tree, LimitExceeded> {
-    parse_page(html, limits, true)
+/// How much of a page is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What a list of images needs.
+    Images,
+    /// Every byte and every attribute: the same list, slower.
+    Whole,
 }
 
-/// With everything read, where `skims` is not set: the same, slower.
-pub(super) fn parse_page(html: &str, limits: &Limits, skims: bool) -> Result<Tree, LimitExceeded> {
+/// Parses a page; its elements are at most one per byte, or 100,000.
+pub(super) fn parse(html: &str, limits: &Limits, reading: Reading) -> Result<Tree, LimitExceeded> {
+    let skims = reading == Reading::Images;
     let length = u64::try_from(html.len()).expect("usize fits u64");
     let mut nodes = Nodes(Vec::new());
     nodes.push(Value::Other);
     let sink = Builder {
         nodes: RefCell::new(nodes),
         has_base: Cell::new(false),
+        keeps_attributes: !skims,
         depth_limit: limits.html_depth,
         elements_left: Cell::new(length.max(ELEMENTS_AT_LEAST)),
         elements_limit: length.max(ELEMENTS_AT_LEAST),
@@ -321,6 +327,8 @@ impl Nodes {
 struct Builder {
     nodes: RefCell<Nodes>,
     has_base: Cell<bool>,
+    /// Those of all elements.
+    keeps_attributes: bool,
     depth_limit: u32,
     elements_left: Cell<u64>,
     elements_limit: u64,
@@ -375,7 +383,7 @@ impl TreeSink for Builder {
         if name.local == local_name!("base") {
             self.has_base.set(true);
         }
-        let attributes = if has_attributes(&name.local) { attrs } else { Vec::new() };
+        let attributes = if self.keeps_attributes || has_attributes(&name.local) { attrs } else { Vec::new() };
         let mut nodes = self.nodes.borrow_mut();
         let id = nodes.push(Value::Element(Element { name, attributes }));
         if flags.template {
