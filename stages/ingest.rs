@@ -22,16 +22,17 @@ use weft_core::reject::{Reason, Reject, Unit};
 use weft_core::stage::{Flow, OutsideFile, Phase, Resources, Spec, Stage, StageError, Use};
 use weft_core::table::def;
 use weft_core::tables::{Documents, DocumentsRow};
-use weft_core::tally::Tally;
+use weft_core::tally::{Tally, fact};
 
 use self::timestamp::digits_of;
 use crate::crawl;
 use crate::evidence::clipped;
 use crate::formats::cdx::ClusterIndex;
 use crate::formats::lines::{Line, Lines};
-use crate::formats::outside::{open_file, with_causes};
+use crate::formats::outside::with_causes;
 use crate::formats::surt_ranges::SurtRanges;
 use crate::formats::{sentences, surt};
+use crate::source_file::{self, SourceFile};
 
 /// Nothing about reading C4 is a matter of taste.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ pub struct Config {}
 /// The stage, opened.
 #[derive(Debug)]
 pub struct Ingest {
-    sources: Vec<OutsideFile>,
+    resources: Resources,
     cluster: ClusterIndex,
 }
 
@@ -67,22 +68,25 @@ impl Stage for Ingest {
 
     fn open(_config: Config, resources: &Resources) -> Result<Self, StageError> {
         let cluster = crawl::cluster(crawl::crawl(resources)?)?;
-        Ok(Self { sources: resources.documents.clone(), cluster })
+        Ok(Self { resources: resources.clone(), cluster })
     }
 
     fn run(&self, shard: ShardId, context: &Context) -> Result<Tally, StageError> {
         let source = self.source(shard)?;
+        let file = SourceFile::find(source, &self.resources)?;
+        let mut reader = file.reader()?;
         let ranges = SurtRanges::from_cluster(&self.cluster, context.shards.corpus);
         let mut accounts = context.accounts(Self::NAME)?;
+        accounts.fact(fact::SOURCE_BYTES, source.bytes);
         let mut documents = context.exchange::<Documents>()?;
-        let mut lines = open_lines(source, &context.limits)?;
+        let mut lines = open_lines(&mut reader, source, &context.limits)?;
         for line_number in 1_u64.. {
             let line = lines.next_line().map_err(|cause| StageError::Outside {
                 what: "source file",
-                place: format!("{} at byte {}", source.location.display(), cause.offset),
+                place: format!("{} at byte {}", source.place(), cause.offset),
                 cause: format!("after {} whole lines: {}", line_number - 1, with_causes(&cause)),
                 way_out: "get the file again",
-                retry: false,
+                retry: source_file::is_retryable(&cause),
             })?;
             let Some(line) = line else { break };
             accounts.read(Unit::Documents)?;
@@ -101,6 +105,8 @@ impl Stage for Ingest {
                 })?,
             }
         }
+        drop(lines);
+        reader.finish(context)?;
         context.commit(documents.finish())?;
         accounts.finish()
     }
@@ -109,24 +115,22 @@ impl Stage for Ingest {
 impl Ingest {
     fn source(&self, shard: ShardId) -> Result<&OutsideFile, StageError> {
         let position = usize::try_from(shard.0).expect("u32 fits usize");
-        self.sources.get(position).ok_or_else(|| StageError::Outside {
+        self.resources.documents.get(position).ok_or_else(|| StageError::Outside {
             what: "source file",
             place: format!("number {shard}"),
-            cause: format!("the source has {} files", self.sources.len()),
+            cause: format!("the source has {} files", self.resources.documents.len()),
             way_out: "plan the run again",
             retry: false,
         })
     }
 }
 
-fn open_lines(source: &OutsideFile, limits: &Limits) -> Result<Lines<impl Read + use<>>, StageError> {
-    let place = || source.location.display().to_string();
-    let file = open_file(&source.location).map_err(|cause| cause.into_stage_error("source file", place()))?;
-    Lines::open(file, limits).map_err(|cause| StageError::Outside {
+fn open_lines<R: Read>(reader: R, source: &OutsideFile, limits: &Limits) -> Result<Lines<R>, StageError> {
+    Lines::open(reader, limits).map_err(|cause| StageError::Outside {
         what: "source file",
-        place: place(),
+        place: source.place(),
         cause: with_causes(&cause),
-        way_out: "check the disk",
+        way_out: "check the disk or the network",
         retry: true,
     })
 }

@@ -21,6 +21,7 @@ pub mod locate;
 pub mod matching;
 pub mod measure;
 pub mod select;
+pub mod source_file;
 
 #[cfg(test)]
 mod archive_org_test;

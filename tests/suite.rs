@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod engines;
 mod layering;
+mod lock;
 mod memory;
 mod support;
 mod tiny;
