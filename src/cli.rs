@@ -22,8 +22,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a recipe, or what is left of it, to finished shards
     Run(command::run::RunArgs),
-    /// Show what a run would do, and why
-    Plan(RecipeArgs),
+    /// Show what a run would do, and why; with --estimate, what it would cost
+    Plan(command::plan::PlanArgs),
     /// Show how far a recipe's run is
     Status(RecipeArgs),
     /// Print the rows of any table of a run

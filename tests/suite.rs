@@ -8,6 +8,7 @@ mod bad_input;
 mod conformance;
 mod crash;
 mod engines;
+mod estimate;
 mod layering;
 mod lock;
 mod memory;

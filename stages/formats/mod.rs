@@ -1,6 +1,7 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
+pub mod domain;
 pub mod encoding;
 pub mod http;
 pub mod inflate;
