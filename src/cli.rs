@@ -24,8 +24,8 @@ enum Command {
     Run(command::run::RunArgs),
     /// Find the records of a recipe's documents in its crawl, and publish the mapping by itself
     Locate(command::locate::LocateArgs),
-    /// Show what a run would do, and why
-    Plan(RecipeArgs),
+    /// Show what a run would do, and why; with --estimate, what it would cost
+    Plan(command::plan::PlanArgs),
     /// Show how far a recipe's run is
     Status(RecipeArgs),
     /// Print the rows of any table of a run

@@ -3,6 +3,7 @@
 //! The store is the truth: a task is done when its report stands there, and deleting the ledger loses timings and
 //! causes only. It has one writer, the coordinator, which holds the output's lock; readers may come at any time.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -223,18 +224,40 @@ pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<Fa
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// When each phase's folder was last worked on, by the ledger's memory; nothing where there is no ledger.
+pub(crate) fn last_attempts(output: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    if !output.join("ledger.sqlite").is_file() {
+        return Ok(BTreeMap::new());
+    }
+    let connection = connect(output)?;
+    let mut statement = connection.prepare("SELECT folder, max(started) FROM attempts GROUP BY folder")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Where the copy of `name` below the http root `root` lies in an output folder, once it was fetched.
+pub(crate) fn downloaded(output: &Path, root: &str, name: &str) -> PathBuf {
+    let root = blake3::hash(root.as_bytes()).to_hex().chars().take(16).collect::<String>();
+    output.join("downloads").join(root).join(name.replace('/', "_"))
+}
+
 /// Digests of outside files, remembered by path, size and time of change, so that an unchanged recipe is recognised
 /// without reading its inputs again.
 #[derive(Debug)]
 pub(crate) struct DigestCache {
     connection: Connection,
-    downloads: PathBuf,
+    output: PathBuf,
 }
 
 impl DigestCache {
     /// Opens the cache of an output folder.
     pub(crate) fn open(output: &Path) -> anyhow::Result<Self> {
-        Ok(Self { connection: connect(output)?, downloads: output.join("downloads") })
+        Ok(Self { connection: connect(output)?, output: output.to_owned() })
+    }
+
+    /// The output folder.
+    pub(crate) fn output(&self) -> &Path {
+        &self.output
     }
 
     /// Sha256 (64 hex digits) and size of a file.
@@ -309,8 +332,8 @@ impl DigestCache {
 
     /// Fetches `name` below the http root `root` into the output folder, unless it is there.
     pub(crate) fn download(&mut self, root: &str, name: &str) -> anyhow::Result<PathBuf> {
-        let folder = self.downloads.join(blake3::hash(root.as_bytes()).to_hex().chars().take(16).collect::<String>());
-        let path = folder.join(name.replace('/', "_"));
+        let path = downloaded(&self.output, root, name);
+        let folder = path.parent().unwrap_or(&self.output).to_owned();
         if path.is_file() {
             return Ok(path);
         }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod command;
+mod estimate;
 mod ledger;
 mod plan;
 mod recipe;

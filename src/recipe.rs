@@ -4,7 +4,11 @@
 //! recipe or manifest is relative to the file that names it.
 
 mod crawl;
+pub(crate) mod figures;
+mod lists;
+mod lock;
 mod source;
+pub(crate) mod survey;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +19,7 @@ use weft_core::id::ShardCounts;
 use weft_core::limits::Limits;
 use weft_core::stage::{Graphs, OutsideFile, Resources};
 
+use self::lock::Lock;
 use crate::ledger::DigestCache;
 
 /// A recipe as typed.
@@ -102,6 +107,8 @@ pub(crate) struct Recipe {
     pub(crate) limits: Limits,
     pub(crate) engine: EngineChoice,
     pub(crate) resources: Resources,
+    /// What the source manifest's addresses held at first use.
+    pub(crate) source_lock: Lock,
     /// Sections by stage: as typed, with what the manifests say of them.
     pub(crate) stages: BTreeMap<String, serde_json::Value>,
 }
@@ -119,17 +126,30 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     let folder = path.parent().unwrap_or(Path::new(""));
     let place = || format!("recipe {}", path.display());
 
-    let source = source::read(&folder.join(&file.source.manifest), digests)?;
-    let crawl = match &file.crawl {
-        Some(section) => Some(crawl::read(&folder.join(&section.manifest), digests)?),
-        None => None,
-    };
+    let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
+    let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
+    let source_manifest = folder.join(&file.source.manifest);
+    let mut source_lock = Lock::open(&source_manifest, digests.output())?;
+    let source = source::read(&source_manifest, &user_agent, digests, &mut source_lock);
+    // What was learned before a failure need not be asked again.
+    source_lock.save()?;
+    let source = source?;
     ensure!(
-        crawl.is_some() || !source.kind.needs_crawl(),
+        file.crawl.is_some() || !source.kind.needs_crawl(),
         "{}: documents of kind `{}` are found in a crawl, and the recipe names none; add [crawl] with its `manifest`",
         place(),
         source.kind.name()
     );
+    let crawl = match &file.crawl {
+        Some(section) => {
+            let manifest = folder.join(&section.manifest);
+            let mut lock = Lock::open(&manifest, digests.output())?;
+            let crawl = crawl::read(&manifest, digests, &mut lock);
+            lock.save()?;
+            Some(crawl?)
+        }
+        None => None,
+    };
 
     let mut graphs = BTreeMap::new();
     for (role, section) in &file.graphs {
@@ -153,8 +173,7 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     if crawl.is_none() {
         download_without_archive(&mut stages).with_context(|| format!("{} is not usable", place()))?;
     }
-    let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
-    let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
+    let known_sha256 = source_lock.known_sha256();
     Ok(Recipe {
         name: file.name,
         seed: file.seed,
@@ -162,7 +181,15 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources { documents: source.documents, crawl, graphs, engine: None, user_agent },
+        resources: Resources {
+            documents: source.documents,
+            known_sha256,
+            crawl,
+            graphs,
+            engine: None,
+            user_agent,
+        },
+        source_lock,
         stages,
     })
 }
@@ -290,10 +317,20 @@ fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     toml::from_str(&text).with_context(|| format!("manifest {} is not usable", path.display()))
 }
 
+/// Whether a root or a file's place is an http(s) address.
+fn is_address(place: &str) -> bool {
+    place.contains("://")
+}
+
 /// Reads a text that people write: at most a mebibyte.
 fn read_text(path: &Path) -> std::io::Result<String> {
+    read_text_of(path, 1 << 20)
+}
+
+/// Reads a text of at most `most_bytes`.
+fn read_text_of(path: &Path, most_bytes: u64) -> std::io::Result<String> {
     let file = std::fs::File::open(path)?;
-    let bytes = weft_core::limits::read_capped(file, "manifest_bytes", 1 << 20)?;
+    let bytes = weft_core::limits::read_capped(file, "manifest_bytes", most_bytes)?;
     String::from_utf8(bytes).map_err(|cause| std::io::Error::new(std::io::ErrorKind::InvalidData, cause))
 }
 

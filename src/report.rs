@@ -121,7 +121,8 @@ pub(crate) fn bytes_text(bytes: u64) -> String {
     rate_text(bytes as f64)
 }
 
-fn rate_text(bytes: f64) -> String {
+/// Bytes, or bytes a second, in powers of 1,000.
+pub(crate) fn rate_text(bytes: f64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = bytes;
     let mut unit = 0;

@@ -155,6 +155,7 @@ impl Worker {
             attempt: task.attempt,
             tally,
             outputs,
+            digests: std::mem::take(&mut *context.digests.lock().unwrap_or_else(PoisonError::into_inner)),
             elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         if self
@@ -213,6 +214,7 @@ impl Worker {
             progress: Arc::clone(progress),
             tripwire: self.tripwire(task),
             outputs: Arc::default(),
+            digests: Arc::default(),
         })
     }
 

@@ -291,6 +291,9 @@ impl Stage for Download {
                 })?,
             }
         }
+        for (name, value) in self.archive.iter().flat_map(|archive| archive.take_traffic()) {
+            accounts.fact(name, value);
+        }
         context.commit(output.images.finish())?;
         context.commit(output.pixels.finish())?;
         accounts.finish()

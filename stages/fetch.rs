@@ -36,6 +36,8 @@ use crate::response::Refusal;
 
 /// Bytes of one range, unless a single record is larger.
 pub const RANGE_BYTES: u64 = 16 << 20;
+/// Captures of one range: they are held with their sentences until the range is read.
+pub const RANGE_CAPTURES: u64 = 4_096;
 /// A smaller shard is not judged by its share of failures.
 pub const JUDGED_CAPTURES: u64 = 20;
 

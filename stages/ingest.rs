@@ -34,13 +34,14 @@ use weft_core::reject::Unit;
 use weft_core::stage::{Flow, OutsideFile, Phase, Resources, Spec, Stage, StageError, Use};
 use weft_core::table::def;
 use weft_core::tables::{Candidates, Documents, Outlines};
-use weft_core::tally::Tally;
+use weft_core::tally::{Tally, fact};
 
 use self::documents::PageSink;
 use self::interleaved::InterleavedSink;
 pub use self::warc::Config as WarcConfig;
 use crate::crawl;
 use crate::formats::index::CrawlIndex;
+use crate::source_file::{SourceFile, SourceReader};
 
 /// The section `ingest` of a recipe. `kind` and `columns` are the source manifest's: they say what its files are, so
 /// they stand with them, and become part of this section (and of every fingerprint) when the recipe is read.
@@ -102,7 +103,7 @@ impl Config {
 /// The stage, opened.
 #[derive(Debug)]
 pub struct Ingest {
-    sources: Vec<OutsideFile>,
+    resources: Resources,
     reader: Reader,
 }
 
@@ -160,27 +161,34 @@ impl Stage for Ingest {
             Config::Obelics(_) => Reader::Interleaved(InterleavedForm::Obelics),
             Config::Warc(config) => Reader::Interleaved(InterleavedForm::Warc(warc::Archive::new(config))),
         };
-        Ok(Self { sources: resources.documents.clone(), reader })
+        Ok(Self { resources: resources.clone(), reader })
     }
 
     fn run(&self, shard: ShardId, context: &Context) -> Result<Tally, StageError> {
         let source = self.source(shard)?;
+        let limits = &context.limits;
         match &self.reader {
             Reader::Pages { form, index } => {
                 let mut sink = PageSink::open(context, index)?;
+                sink.fact(fact::SOURCE_BYTES, source.bytes);
                 match form {
-                    PageForm::C4 => c4::read(source, &context.limits, &mut sink)?,
-                    PageForm::Jsonl(columns) => jsonl::read(source, columns, &context.limits, &mut sink)?,
-                    PageForm::Parquet(columns) => parquet::read(source, columns, &context.limits, &mut sink)?,
+                    PageForm::C4 => {
+                        self.stream(source, context, |bytes| c4::read(bytes, source, limits, &mut sink))?;
+                    }
+                    PageForm::Jsonl(columns) => {
+                        self.stream(source, context, |bytes| jsonl::read(bytes, source, columns, limits, &mut sink))?;
+                    }
+                    PageForm::Parquet(columns) => parquet::read(source, columns, limits, &mut sink)?,
                 }
                 sink.finish()
             }
             Reader::Interleaved(form) => {
                 let mut sink = InterleavedSink::open(context)?;
+                sink.fact(fact::SOURCE_BYTES, source.bytes);
                 match form {
-                    InterleavedForm::Mmc4 => mmc4::read(source, &context.limits, &mut sink)?,
-                    InterleavedForm::Obelics => obelics::read(source, &context.limits, &mut sink)?,
-                    InterleavedForm::Warc(archive) => archive.read(source, &context.limits, &mut sink)?,
+                    InterleavedForm::Mmc4 => mmc4::read(source, limits, &mut sink)?,
+                    InterleavedForm::Obelics => obelics::read(source, limits, &mut sink)?,
+                    InterleavedForm::Warc(archive) => archive.read(source, limits, &mut sink)?,
                 }
                 sink.finish()
             }
@@ -189,12 +197,25 @@ impl Stage for Ingest {
 }
 
 impl Ingest {
+    /// Streams a file, local or at an address; at its end it must have been the one that is pinned.
+    fn stream(
+        &self,
+        source: &OutsideFile,
+        context: &Context,
+        read: impl FnOnce(&mut SourceReader<'_>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let file = SourceFile::find(source, &self.resources)?;
+        let mut reader = file.reader()?;
+        read(&mut reader)?;
+        reader.finish(context)
+    }
+
     fn source(&self, shard: ShardId) -> Result<&OutsideFile, StageError> {
         let position = usize::try_from(shard.0).expect("u32 fits usize");
-        self.sources.get(position).ok_or_else(|| StageError::Outside {
+        self.resources.documents.get(position).ok_or_else(|| StageError::Outside {
             what: "source file",
             place: format!("number {shard}"),
-            cause: format!("the source has {} files", self.sources.len()),
+            cause: format!("the source has {} files", self.resources.documents.len()),
             way_out: "plan the run again",
             retry: false,
         })

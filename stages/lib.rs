@@ -23,6 +23,7 @@ pub mod measure;
 pub mod references;
 mod response;
 pub mod select;
+pub mod source_file;
 
 #[cfg(test)]
 mod archive_org_test;

@@ -135,7 +135,7 @@ fn json_lines_and_parquet_give_the_documents_that_c4_gives() {
 fn the_tiny_webs_own_archives_run_through_to_shards_as_a_source() {
     let (folder, web, recipe) = own_web();
     let manifest = "kind = \"warc\"\nname = \"own\"\nroot = \"crawl/crawl-data/WEFT-TINY-2019-18/segments/1/warc\"\n\
-                    [series]\nname = \"WEFT-TINY-0000{n}.warc.gz\"\nfirst = 0\nlast = 2\n";
+                    [[files]]\npattern = \"WEFT-TINY-{:05}.warc.gz\"\ncount = 3\n";
     let path = with_source(folder.path(), recipe, manifest);
     let output = folder.path().join("out");
     let ran = run(&path, &output, &["--set", "stages.download.from=[\"archive\"]"]);
@@ -245,7 +245,7 @@ fn published_mmc4_is_downloaded_measured_and_assigned_again() {
     let (mut lines, _) = published(&web, server.address);
     lines.insert(1, "{\"url\": \"http://a.example/\"".to_owned());
     write(&folder.path().join("docs_shard_0_v2.jsonl"), lines.join("\n").as_bytes());
-    let manifest = "kind = \"mmc4\"\nname = \"mmc4\"\nroot = \".\"\n[series]\nname = \"docs_shard_{n}_v2.jsonl\"\nfirst = 0\nlast = 0\n";
+    let manifest = "kind = \"mmc4\"\nname = \"mmc4\"\nroot = \".\"\n[[files]]\npattern = \"docs_shard_{}_v2.jsonl\"\ncount = 1\n";
     recipe.remove("crawl");
     let path = with_source(folder.path(), recipe.clone(), manifest);
     let output = folder.path().join("out");

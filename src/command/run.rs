@@ -73,7 +73,7 @@ pub(crate) fn run_and(
     let started = Instant::now();
     let (_, output) = crate::recipe::output_folder(&args.recipe)?;
     let _lock = ledger::lock(&output)?;
-    let opened = open(&args.recipe)?;
+    let mut opened = open(&args.recipe)?;
     check_free_space(&opened)?;
     let cancelled = stop_on_ctrl_c()?;
     let ledger = Ledger::begin(&opened.output, &opened.recipe.name)?;
@@ -98,6 +98,10 @@ pub(crate) fn run_and(
     let display = Display::new(args.quiet);
     let outcome = runner::run(&opened.plan, &opened.store, &ledger, worker, threads, &cancelled, &display);
     display.end();
+    let outcome = match pin_sources(&mut opened) {
+        Ok(()) => outcome,
+        Err(cause) => outcome.and(Err(cause)),
+    };
     match outcome {
         Ok(Outcome::Finished(finished)) => {
             let funnel = report::funnel(&opened.plan, &finished.reports);
@@ -166,6 +170,18 @@ fn show(
         text.push_str(&format!("shards: {}\n", opened.output.join(folder).display()));
     }
     print(&text)
+}
+
+/// Pins the digests of source files that were read whole at an address; also after a run that stopped.
+fn pin_sources(opened: &mut Opened) -> anyhow::Result<()> {
+    if opened.recipe.source_lock.is_empty() {
+        return Ok(());
+    }
+    for phase in opened.plan.phases.iter().filter(|phase| phase.stage == "ingest") {
+        let reports = phase.reports(&opened.store)?;
+        opened.recipe.source_lock.learn(reports.values().flat_map(|report| &report.digests))?;
+    }
+    opened.recipe.source_lock.save()
 }
 
 /// Writes the manifest that names the shards; the same bytes for the same shards.

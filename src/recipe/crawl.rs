@@ -9,17 +9,19 @@ use weft_core::stage::Crawl;
 use weft_stages::formats::columnar;
 use weft_stages::formats::outside::{OutsideRoot, with_causes};
 
-use super::{outside_file, read_toml};
+use super::figures::Figure;
+use super::lock::{Lock, Pinned};
+use super::{is_address, lists, outside_file, read_toml};
 use crate::ledger::DigestCache;
 
 /// Where the crawl is: `manifests/sources/*.toml` of kind `crawl`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CrawlManifest {
+pub(crate) struct CrawlManifest {
     kind: CrawlKind,
-    name: String,
+    pub(crate) name: String,
     /// A folder, or a URL; `filename`s of the index are below it.
-    root: String,
+    pub(crate) root: String,
     /// Which of Common Crawl's two indexes locates captures.
     #[serde(default)]
     form: IndexForm,
@@ -38,12 +40,31 @@ struct CrawlManifest {
     /// quarter of the reading, locates the same documents, and calls a `status_404` a `url_not_in_index`.
     #[serde(default)]
     subsets: Option<Vec<String>>,
-    /// Columnar: the paths of the parts below the root; those in the table's folder where the root is a folder.
+    /// Columnar: the paths of the parts below the root; else those of the table's path list, else those in its folder.
     #[serde(default)]
     parts: Option<Vec<String>>,
     /// Columnar: the digest of the summary that weft makes of the table, where it is known.
     #[serde(default)]
     summary_sha256: Option<String>,
+    #[serde(default)]
+    pub(crate) lists: PathLists,
+    #[serde(default)]
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// The crawl's path lists, as paths below its root: a gzip file of one path a line each.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PathLists {
+    /// The archives of pages.
+    #[serde(default)]
+    pub(crate) warc: Option<String>,
+    /// The ZipNum index.
+    #[serde(default)]
+    pub(crate) index: Option<String>,
+    /// The columnar index.
+    #[serde(default)]
+    pub(crate) table: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -65,28 +86,76 @@ enum IndexForm {
 /// Common Crawl's subsets of the columnar index.
 const SUBSETS: [&str; 3] = ["warc", "crawldiagnostics", "robotstxt"];
 
-/// Reads a crawl manifest and gets the index's summary.
-pub(super) fn read(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
-    let manifest: CrawlManifest = read_toml(path)?;
-    let CrawlKind::Crawl = manifest.kind;
-    let is_url = manifest.root.contains("://");
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let root = if is_url { manifest.root.clone() } else { folder.join(&manifest.root).display().to_string() };
-    let place = || format!("manifest {} is not usable", path.display());
-    match manifest.form {
-        IndexForm::ZipNum => zipnum(&manifest, root, is_url, path, digests).with_context(place),
-        IndexForm::Columnar => table(&manifest, root, is_url, path, digests).with_context(place),
+impl CrawlManifest {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let manifest: Self = read_toml(path)?;
+        let CrawlKind::Crawl = manifest.kind;
+        Ok(manifest)
     }
+
+    /// The root, seen from where weft runs.
+    pub(crate) fn root(&self, path: &Path) -> String {
+        if is_address(&self.root) {
+            return self.root.clone();
+        }
+        path.parent().unwrap_or(Path::new("")).join(&self.root).display().to_string()
+    }
+
+    /// The summary of a ZipNum index, as a path below the root.
+    pub(crate) fn cluster(&self) -> Option<String> {
+        self.index.as_deref().map(|index| format!("{}/cluster.idx", index.trim_matches('/')))
+    }
+}
+
+/// Reads a crawl manifest and gets the index's summary. What lies at an address is pinned in `lock`: the summary, and
+/// the path lists that the manifest names.
+pub(super) fn read(path: &Path, digests: &mut DigestCache, lock: &mut Lock) -> anyhow::Result<Crawl> {
+    let manifest = CrawlManifest::read(path)?;
+    let root = manifest.root(path);
+    let place = || format!("manifest {} is not usable", path.display());
+    if is_address(&root) {
+        let PathLists { warc, index, table } = &manifest.lists;
+        for list in [warc, index, table].into_iter().flatten() {
+            // Its bytes are of no use here once they are counted.
+            if lock.get(list).is_none() {
+                let location = below(&root, list, digests)?;
+                pin(lock, &root, list, &location, digests)?;
+            }
+        }
+    }
+    let crawl = match manifest.form {
+        IndexForm::ZipNum => zipnum(&manifest, root, path, digests).with_context(place)?,
+        IndexForm::Columnar => table(&manifest, root, path, digests).with_context(place)?,
+    };
+    if is_address(&crawl.root) {
+        pin(lock, &crawl.root, &crawl.cluster.name, &crawl.cluster.location, digests)?;
+    }
+    Ok(crawl)
+}
+
+/// Where a file below the root can be read: in its folder, or downloaded.
+fn below(root: &str, name: &str, digests: &mut DigestCache) -> anyhow::Result<PathBuf> {
+    if is_address(root) { digests.download(root, name) } else { Ok(Path::new(root).join(name)) }
+}
+
+/// Pins a file that has one entry a line.
+fn pin(lock: &mut Lock, root: &str, name: &str, location: &Path, digests: &mut DigestCache) -> anyhow::Result<()> {
+    let (sha256, bytes) = digests.sha256(location)?;
+    let known = lock.get(name).and_then(|pinned| pinned.entries);
+    let entries = match known {
+        Some(entries) => entries,
+        None => lists::count(location).with_context(|| format!("failed to count the lines of {name} of {root}"))?,
+    };
+    let address = format!("{}/{name}", root.trim_end_matches('/'));
+    lock.pin(name, Pinned { address, bytes, etag: None, sha256: Some(sha256), entries: Some(entries) })
 }
 
 fn zipnum(
     manifest: &CrawlManifest,
     root: String,
-    is_url: bool,
     path: &Path,
     digests: &mut DigestCache,
 ) -> anyhow::Result<Crawl> {
-    let index = manifest.index.as_deref().context("it names no `index`, the folder of cluster.idx below the root")?;
     let of_table = [
         ("table", manifest.table.is_some()),
         ("subsets", manifest.subsets.is_some()),
@@ -96,21 +165,16 @@ fn zipnum(
     for (key, is_there) in of_table {
         ensure!(!is_there, "`{key}` is of a columnar index; add form = \"columnar\", or leave it out");
     }
-    let name = format!("{}/cluster.idx", index.trim_matches('/'));
+    let name = manifest.cluster().context("it names no `index`, the folder of cluster.idx below the root")?;
     let pinned = manifest.cluster_sha256.as_deref().map(|digest| (digest, path));
-    let location = if is_url {
-        digests.download(&root, &name)?
-    } else {
-        PathBuf::from(format!("{}/{name}", root.trim_end_matches('/')))
-    };
+    let location = below(&root, &name, digests)?;
     let cluster = outside_file(&name, &location, pinned, digests)?;
-    Ok(Crawl { name: manifest.name.clone(), root, index: index.to_owned(), cluster })
+    Ok(Crawl { name: manifest.name.clone(), root, index: manifest.index.clone().unwrap_or_default(), cluster })
 }
 
 fn table(
     manifest: &CrawlManifest,
     root: String,
-    is_url: bool,
     path: &Path,
     digests: &mut DigestCache,
 ) -> anyhow::Result<Crawl> {
@@ -123,10 +187,13 @@ fn table(
     let all: Vec<String> = SUBSETS.iter().map(|subset| (*subset).to_owned()).collect();
     let subsets = manifest.subsets.as_ref().unwrap_or(&all);
     ensure!(!subsets.is_empty(), "`subsets` names none");
-    let named = match &manifest.parts {
-        Some(parts) => parts.clone(),
-        None if is_url => bail!("the parts of a table behind a URL cannot be listed; name them under `parts`"),
-        None => list(Path::new(&root), table, subsets)?,
+    let named = match (&manifest.parts, &manifest.lists.table) {
+        (Some(parts), _) => parts.clone(),
+        (None, Some(list)) => lists::paths(&below(&root, list, digests)?)?,
+        (None, None) if is_address(&root) => {
+            bail!("the parts of a table behind a URL cannot be listed; name their path list under [lists] as `table`")
+        }
+        (None, None) => list(Path::new(&root), table, subsets)?,
     };
     let parts: Vec<String> = named.into_iter().filter(|part| is_of(part, subsets)).collect();
     ensure!(!parts.is_empty(), "table `{table}` has no part of {}", subsets.join(", "));

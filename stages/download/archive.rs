@@ -17,12 +17,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 use weft_core::limits::Limits;
 use weft_core::reject::Reason;
 use weft_core::stage::{Resources, StageError};
+use weft_core::tally::fact;
 
 use super::robots;
 use super::{Config, Fetched, Refusal, clock, is_redirect};
@@ -52,6 +54,16 @@ pub(super) struct Archive {
     /// Words of an X-Robots-Tag that keep an image out.
     opt_out: Vec<String>,
     cache: Mutex<Cache>,
+    traffic: Traffic,
+}
+
+/// What was asked of the crawl since it was last taken. Tasks share it, so that only sums over tasks mean anything.
+#[derive(Debug, Default)]
+struct Traffic {
+    index_requests: AtomicU64,
+    index_bytes: AtomicU64,
+    requests: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// The blocks used last, latest at the end.
@@ -84,7 +96,27 @@ impl Archive {
         let index = crawl::index(crawl)?;
         let token = robots::product_token(&resources.user_agent).to_owned();
         let (same_urlkey, opt_out) = (config.same_urlkey, config.opt_out.clone());
-        Ok(Self { root: Arc::new(root), index, same_urlkey, token, opt_out, cache: Mutex::default() })
+        Ok(Self {
+            root: Arc::new(root),
+            index,
+            same_urlkey,
+            token,
+            opt_out,
+            cache: Mutex::default(),
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Requests and bytes since they were last taken, as facts of a tally.
+    pub(super) fn take_traffic(&self) -> [(&'static str, u64); 4] {
+        let Traffic { index_requests, index_bytes, requests, bytes } = &self.traffic;
+        [
+            (fact::INDEX_REQUESTS, index_requests),
+            (fact::INDEX_BYTES, index_bytes),
+            (fact::REQUESTS, requests),
+            (fact::RANGE_BYTES, bytes),
+        ]
+        .map(|(name, count)| (name, count.swap(0, Ordering::Relaxed)))
     }
 
     /// Gets one image; `page_timestamp` has 14 digits.
@@ -209,6 +241,8 @@ impl Archive {
             return Ok(lines);
         }
         // Not under the lock: two that miss at once read twice, and nobody waits for a stranger's block.
+        self.traffic.index_requests.fetch_add(1, Ordering::Relaxed);
+        self.traffic.index_bytes.fetch_add(block.length, Ordering::Relaxed);
         let stored = self
             .root
             .read_range(path, block.offset, block.length)
@@ -272,6 +306,8 @@ impl Archive {
         if capture.length > limits.record_bytes {
             return refused(Reason::ImageTooLarge, &format_args!("{} bytes", capture.length));
         }
+        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        self.traffic.bytes.fetch_add(capture.length, Ordering::Relaxed);
         let stored = match self.root.read_range(&capture.filename, capture.offset, capture.length) {
             Ok(stored) => stored,
             Err(cause @ (OutsideError::Missing { .. } | OutsideError::Escapes { .. })) => {

@@ -2,10 +2,7 @@
 
 use weft_core::tables::CapturesRow;
 
-use super::RANGE_BYTES;
-
-/// Captures of one range: they are held with their sentences until the range is read.
-const RANGE_CAPTURES: usize = 4096;
+use super::{RANGE_BYTES, RANGE_CAPTURES};
 
 /// A row of `captures`, kept until its range is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +70,7 @@ impl Range {
             && next.offset >= self.start
             && next.offset.saturating_sub(self.end) <= gap_bytes
             && next.end().max(self.end) - self.start <= RANGE_BYTES
-            && self.captures.len() < RANGE_CAPTURES
+            && self.captures.len() < usize::try_from(RANGE_CAPTURES).expect("a small number")
     }
 
     pub(super) fn push(&mut self, capture: Capture) {

@@ -3,6 +3,7 @@
 pub mod cdx;
 pub mod columnar;
 pub mod content;
+pub mod domain;
 pub mod encoding;
 pub mod http;
 pub mod index;

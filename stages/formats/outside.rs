@@ -26,7 +26,7 @@ use self::http::HttpRoot;
 /// How often a request is tried.
 pub const ATTEMPTS: u32 = 5;
 /// Bytes of one request where a whole file is streamed over http.
-const STREAM_BYTES: u64 = 8 << 20;
+pub const STREAM_BYTES: u64 = 8 << 20;
 
 /// Why bytes from outside could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +156,15 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What is known of a file that was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its size.
+    pub bytes: u64,
+    /// The server's entity tag as it writes it; none of a local file, or where the server has none.
+    pub etag: Option<String>,
+}
+
 /// A folder or an http(s) URL that paths are below.
 #[derive(Debug)]
 pub enum OutsideRoot {
@@ -202,6 +211,20 @@ impl OutsideRoot {
                 file.metadata().map(|metadata| metadata.len()).map_err(|source| io_error(&folder.join(path), source))
             }
             Self::Http(root) => root.len(path),
+        }
+    }
+
+    /// What the file is without reading it: its size, and the server's tag.
+    ///
+    /// # Errors
+    /// When the file is missing or the root fails.
+    pub fn stat(&self, path: &str) -> Result<Stat, OutsideError> {
+        match self {
+            Self::Folder(_) => Ok(Stat { bytes: self.len(path)?, etag: None }),
+            Self::Http(root) => {
+                check_path(path)?;
+                root.stat(path)
+            }
         }
     }
 

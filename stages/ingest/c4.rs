@@ -5,6 +5,7 @@
 //! ([`Limits::line_bytes`]).
 
 use std::borrow::Cow;
+use std::io::Read;
 
 use serde::Deserialize;
 use weft_core::limits::Limits;
@@ -12,7 +13,7 @@ use weft_core::reject::Reason;
 use weft_core::stage::{OutsideFile, StageError};
 
 use super::documents::{Document, PageSink, Refusal, refuse};
-use super::files::{each_line, json_words, open, text_of};
+use super::files::{each_line, json_words, text_of};
 use super::timestamp::digits_of;
 use crate::formats::lines::Line;
 
@@ -27,8 +28,13 @@ struct Entry<'a> {
     url: Cow<'a, str>,
 }
 
-pub(super) fn read(source: &OutsideFile, limits: &Limits, sink: &mut PageSink<'_>) -> Result<(), StageError> {
-    each_line(open(source)?, source, "", limits, |number, line| {
+pub(super) fn read(
+    bytes: impl Read,
+    source: &OutsideFile,
+    limits: &Limits,
+    sink: &mut PageSink<'_>,
+) -> Result<(), StageError> {
+    each_line(bytes, source, "", limits, |number, line| {
         sink.read(line.bytes())?;
         sink.take(document_of(line, limits), format_args!("line {number}"))
     })

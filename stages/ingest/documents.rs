@@ -100,6 +100,10 @@ impl<'c> PageSink<'c> {
         })
     }
 
+    pub(super) fn fact(&mut self, name: &str, value: u64) {
+        self.accounts.fact(name, value);
+    }
+
     /// Counts an entry and the bytes that it takes in the source.
     pub(super) fn read(&mut self, bytes: u64) -> Result<(), StageError> {
         self.accounts.read(Unit::Documents)?;

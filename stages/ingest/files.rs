@@ -11,11 +11,11 @@ use weft_core::stage::{OutsideFile, StageError};
 use super::documents::{Refusal, refuse};
 use crate::formats::lines::{Line, Lines};
 use crate::formats::outside::{open_file, with_causes};
+use crate::source_file::is_retryable;
 
-/// Opens a source file: the one place where ingest does.
+/// Opens a local source file that is read at many places; others are streamed.
 pub(super) fn open(source: &OutsideFile) -> Result<File, StageError> {
-    let place = source.location.display().to_string();
-    open_file(&source.location).map_err(|cause| cause.into_stage_error("source file", place))
+    open_file(&source.location).map_err(|cause| cause.into_stage_error("source file", source.place()))
 }
 
 /// The first bytes of a file, at most `count`; the file stands at its beginning again.
@@ -30,7 +30,7 @@ pub(super) fn beginning(file: &mut File, source: &OutsideFile, count: u64) -> Re
 pub(super) fn unreadable(source: &OutsideFile, cause: &io::Error) -> StageError {
     StageError::Outside {
         what: "source file",
-        place: source.location.display().to_string(),
+        place: source.place(),
         cause: with_causes(cause),
         way_out: "check the disk",
         retry: true,
@@ -41,10 +41,21 @@ pub(super) fn unreadable(source: &OutsideFile, cause: &io::Error) -> StageError 
 pub(super) fn damaged(source: &OutsideFile, at: impl fmt::Display, cause: String) -> StageError {
     StageError::Outside {
         what: "source file",
-        place: format!("{} at {at}", source.location.display()),
+        place: format!("{} at {at}", source.place()),
         cause,
         way_out: "get the file again",
         retry: false,
+    }
+}
+
+/// A file whose server or connection failed at `at`.
+fn broken_off(source: &OutsideFile, at: &str, cause: String) -> StageError {
+    StageError::Outside {
+        what: "source file",
+        place: format!("{} at {at}", source.place()),
+        cause,
+        way_out: "run the same command again later: finished tasks are kept",
+        retry: true,
     }
 }
 
@@ -52,7 +63,7 @@ pub(super) fn damaged(source: &OutsideFile, at: impl fmt::Display, cause: String
 pub(super) fn of_other_form(source: &OutsideFile, cause: String) -> StageError {
     StageError::Outside {
         what: "source file",
-        place: source.location.display().to_string(),
+        place: source.place(),
         cause,
         way_out: "mend `kind` or `columns` in the source manifest",
         retry: false,
@@ -73,7 +84,8 @@ pub(super) fn each_line(
     for number in 1_u64.. {
         let line = lines.next_line().map_err(|cause| {
             let words = format!("after {} whole lines: {}", number - 1, with_causes(&cause));
-            damaged(source, format_args!("{at}byte {}", cause.offset), words)
+            let place = format!("{at}byte {}", cause.offset);
+            if is_retryable(&cause) { broken_off(source, &place, words) } else { damaged(source, place, words) }
         })?;
         let Some(line) = line else { break };
         each(number, &line)?;

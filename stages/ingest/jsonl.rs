@@ -6,6 +6,7 @@
 //! one line ([`Limits::line_bytes`]).
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::fmt;
 
 use serde::Deserialize;
@@ -16,17 +17,18 @@ use weft_core::stage::{OutsideFile, StageError};
 
 use super::Columns;
 use super::documents::{Document, PageSink, Refusal, refuse};
-use super::files::{each_line, json_words, open, text_of};
+use super::files::{each_line, json_words, text_of};
 use super::timestamp::{digits_of_text, digits_of_unix};
 use crate::formats::lines::Line;
 
 pub(super) fn read(
+    bytes: impl Read,
     source: &OutsideFile,
     columns: &Columns,
     limits: &Limits,
     sink: &mut PageSink<'_>,
 ) -> Result<(), StageError> {
-    each_line(open(source)?, source, "", limits, |number, line| {
+    each_line(bytes, source, "", limits, |number, line| {
         sink.read(line.bytes())?;
         sink.take(document_of(line, columns, limits), format_args!("{} line {number}", source.name))
     })

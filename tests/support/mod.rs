@@ -1,5 +1,7 @@
 //! Runs the binary and reads what it left behind.
 
+pub(crate) mod server;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -66,6 +66,8 @@ pub struct Context {
     pub tripwire: Option<Tripwire>,
     /// Files finished so far.
     pub outputs: Arc<Mutex<Vec<Output>>>,
+    /// Sha256 (64 hex digits) of outside files that were read whole, by name.
+    pub digests: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -115,6 +117,11 @@ impl Context {
     pub fn commit(&self, output: Result<Output, WriteError>) -> Result<(), StageError> {
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner).push(output?);
         Ok(())
+    }
+
+    /// Takes note of the sha256 of an outside file that was read whole: it will stand in the task's report.
+    pub fn learn(&self, name: &str, sha256: String) {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), sha256);
     }
 
     /// Fails when the run is being stopped.

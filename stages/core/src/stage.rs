@@ -97,12 +97,34 @@ pub enum Use {
 pub struct OutsideFile {
     /// Its name, in messages and fingerprints.
     pub name: String,
-    /// Where it is: a path. Not part of any fingerprint.
+    /// Where it is: a path, or the text of an http(s) address, which ends in the name. Not part of any fingerprint.
     pub location: PathBuf,
-    /// `sha256:…` or `blake3:…` of its bytes.
+    /// `sha256:…` or `blake3:…` of its bytes; of a source file at an address, whose bytes nobody has read whole yet,
+    /// [`OutsideFile::identity_at`].
     pub digest: String,
     /// Its size.
     pub bytes: u64,
+}
+
+impl OutsideFile {
+    /// Its address, where it lies at one.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.location.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
+    }
+
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.location.display().to_string()
+    }
+
+    /// What stands for the digest of a file at an address: the address, the size, and the server's entity tag, which
+    /// changes with the bytes (RFC 9110, section 8.8.3). A server without tags leaves address and size.
+    #[must_use]
+    pub fn identity_at(address: &str, bytes: u64, etag: Option<&str>) -> String {
+        format!("etag:{} of {bytes} bytes at {address}", etag.unwrap_or("none"))
+    }
 }
 
 /// A crawl laid out as Common Crawl lays out its own.
@@ -141,6 +163,10 @@ pub struct EngineUse {
 pub struct Resources {
     /// Source files, in the order of their shards.
     pub documents: Vec<OutsideFile>,
+    /// Sha256 (64 hex digits) by name of source files whose identity is another, from a time when they were read
+    /// whole: reading them again must give the same. Not part of any fingerprint.
+    #[serde(default)]
+    pub known_sha256: BTreeMap<String, String>,
     /// The crawl.
     pub crawl: Option<Crawl>,
     /// Graphs by role: `clip`, `nsfw`, `ad`, `face`.

@@ -8,6 +8,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::reject::{Reason, Unit};
 
+/// Names of facts that estimates count with: what a task asked of servers that are others', and what it brought.
+pub mod fact {
+    /// Bytes of a source file as stored (`ingest`).
+    pub const SOURCE_BYTES: &str = "source_bytes";
+    /// Blocks of the crawl's index that were read (`locate`).
+    pub const INDEX_BLOCKS: &str = "index_blocks_read";
+    /// Requests to the index.
+    pub const INDEX_REQUESTS: &str = "index_requests";
+    /// Bytes of the index as stored.
+    pub const INDEX_BYTES: &str = "index_bytes";
+    /// Requests to the archives (`fetch`).
+    pub const REQUESTS: &str = "requests";
+    /// Bytes of the archives as stored.
+    pub const RANGE_BYTES: &str = "range_bytes";
+}
+
 /// Counts of one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {

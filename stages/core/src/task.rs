@@ -3,6 +3,8 @@
 //! The messages are plain JSON, so that the same worker runs in this process today and behind a pipe tomorrow.
 //! A task carries its attempt number as a fence; data passes through the store only.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Fingerprint, ShardCounts, ShardId, Space};
@@ -180,6 +182,9 @@ pub struct Report {
     pub tally: Tally,
     /// What it wrote.
     pub outputs: Vec<Output>,
+    /// Sha256 of outside files that it read whole and that nobody had pinned, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
     /// How long it took.
     pub elapsed_ms: u64,
 }

@@ -33,6 +33,7 @@ pub fn context() -> Context {
         progress: Arc::default(),
         tripwire: None,
         outputs: Arc::default(),
+        digests: Arc::default(),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_RANGE, ETAG, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::{ATTEMPTS, OutsideError, with_causes};
+use super::{ATTEMPTS, OutsideError, Stat, with_causes};
 
 /// The wait before the second try; it doubles from try to try.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -28,10 +28,11 @@ pub struct HttpRoot {
     first_wait: Duration,
 }
 
-/// One answer: bytes and, where the server tells, the file's size.
+/// One answer: bytes and, where the server tells, the file's size and tag.
 struct Answer {
     bytes: Vec<u8>,
     file_bytes: Option<u64>,
+    etag: Option<String>,
 }
 
 impl HttpRoot {
@@ -81,11 +82,16 @@ impl HttpRoot {
     }
 
     pub(super) fn len(&self, path: &str) -> Result<u64, OutsideError> {
+        Ok(self.stat(path)?.bytes)
+    }
+
+    pub(super) fn stat(&self, path: &str) -> Result<Stat, OutsideError> {
         let answer = self.request(path, 0, 1)?;
-        answer.file_bytes.ok_or_else(|| OutsideError::BadRange {
+        let bytes = answer.file_bytes.ok_or_else(|| OutsideError::BadRange {
             place: self.place(path),
             cause: "it does not tell the file's size".to_owned(),
-        })
+        })?;
+        Ok(Stat { bytes, etag: answer.etag })
     }
 
     pub(super) fn read_up_to(&self, path: &str, start: u64, length: u64) -> Result<Vec<u8>, OutsideError> {
@@ -124,13 +130,14 @@ impl HttpRoot {
         let request = self.client.get(url.clone()).header(RANGE, format!("bytes={start}-{last}"));
         let mut response = request.send().await.map_err(connection)?;
         let range = ContentRange::of(&response);
+        let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 // The range begins behind the file's end.
                 return match range.and_then(|range| range.file_bytes) {
                     Some(file_bytes) if file_bytes <= start => {
-                        Ok(Answer { bytes: Vec::new(), file_bytes: Some(file_bytes) })
+                        Ok(Answer { bytes: Vec::new(), file_bytes: Some(file_bytes), etag })
                     }
                     _ => Err(OutsideError::Status { place: place(), status: 416 }),
                 };
@@ -162,7 +169,7 @@ impl HttpRoot {
             let cause = format!("the answer ends after {} of {wanted} bytes", bytes.len());
             return Err(OutsideError::Connection { place: place(), cause });
         }
-        Ok(Answer { bytes, file_bytes })
+        Ok(Answer { bytes, file_bytes, etag })
     }
 }
 

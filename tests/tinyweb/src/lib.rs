@@ -13,6 +13,7 @@ mod broken;
 mod illustrate;
 mod page;
 mod picture;
+mod plain;
 mod prose;
 mod raster;
 mod rng;
@@ -22,6 +23,7 @@ mod web;
 
 pub use archive::surt_key;
 pub use picture::{Ad, Portrait, draw_ad, draw_flagged, draw_header, draw_portrait, portrait_sentence};
+pub use plain::{PlainShape, make_plain};
 pub use rng::Rng;
 pub use scene::{Backdrop, Colour, Figure, Place, Scene, Size, draw, sentence};
 pub use truth::{BadLine, DocumentTruth, ImageTruth, Kind, Locate, PageTruth, Reference, Trick, Truth};

@@ -117,10 +117,10 @@ pub struct WriteError {
 
 /// One line of a document file, as C4 has them.
 #[derive(Serialize)]
-struct DocumentLine<'a> {
-    text: &'a str,
-    timestamp: &'a str,
-    url: &'a str,
+pub(crate) struct DocumentLine<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) timestamp: &'a str,
+    pub(crate) url: &'a str,
 }
 
 /// Makes the web of `shape`. Memory: each body twice, plain and archived.
