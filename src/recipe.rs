@@ -181,14 +181,7 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources {
-            documents: source.documents,
-            known_sha256,
-            crawl,
-            graphs,
-            engine: None,
-            user_agent,
-        },
+        resources: Resources { documents: source.documents, known_sha256, crawl, graphs, engine: None, user_agent },
         source_lock,
         stages,
     })

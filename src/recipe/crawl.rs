@@ -150,12 +150,7 @@ fn pin(lock: &mut Lock, root: &str, name: &str, location: &Path, digests: &mut D
     lock.pin(name, Pinned { address, bytes, etag: None, sha256: Some(sha256), entries: Some(entries) })
 }
 
-fn zipnum(
-    manifest: &CrawlManifest,
-    root: String,
-    path: &Path,
-    digests: &mut DigestCache,
-) -> anyhow::Result<Crawl> {
+fn zipnum(manifest: &CrawlManifest, root: String, path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
     let of_table = [
         ("table", manifest.table.is_some()),
         ("subsets", manifest.subsets.is_some()),
@@ -172,12 +167,7 @@ fn zipnum(
     Ok(Crawl { name: manifest.name.clone(), root, index: manifest.index.clone().unwrap_or_default(), cluster })
 }
 
-fn table(
-    manifest: &CrawlManifest,
-    root: String,
-    path: &Path,
-    digests: &mut DigestCache,
-) -> anyhow::Result<Crawl> {
+fn table(manifest: &CrawlManifest, root: String, path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
     let table = manifest.table.as_deref().context("it names no `table`, the folder of the table below the root")?;
     let table = table.trim_matches('/');
     ensure!(
