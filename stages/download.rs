@@ -214,7 +214,7 @@ type Outcome = Result<Result<Picture, Refusal>, StageError>;
 
 impl Stage for Download {
     const NAME: &'static str = "download";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Config = Config;
 
     fn spec(config: &Config) -> Spec {

@@ -97,7 +97,7 @@ struct Models {
 
 impl Stage for Measure {
     const NAME: &'static str = "measure";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Config = Config;
 
     fn spec(_config: &Config) -> Spec {

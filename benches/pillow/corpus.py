@@ -273,8 +273,8 @@ def odd_jpegs(rng):
                 for body in (b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + rng.randbytes(60), b"Exif"):
                     yield "jpeg odd, metadata", put_before(data, kind, segment(0xE1, body))
                 for body in (
-                    b"ICC_PROFILE\0", b"ICC_PROFILE\0\1", b"ICC_PROFILE\0\1\2", b"ICC_PROFILE\0\1\1" + rng.randbytes(99),
-                    b"ICC_PROFILE", b"MPF\0", b"MPF\0II*\0\x08\0\0\0", b"MPF\0" + rng.randbytes(30),
+                    b"ICC_PROFILE\0", b"ICC_PROFILE\0\1", b"ICC_PROFILE\0\1\2",
+                    b"ICC_PROFILE\0\1\1" + rng.randbytes(99), b"ICC_PROFILE", b"MPF\0", b"MPF\0II*\0\x08\0\0\0", b"MPF\0" + rng.randbytes(30),
                 ):
                     yield "jpeg odd, metadata", put_before(data, kind, segment(0xE2, body))
                 for body in (
@@ -314,7 +314,8 @@ def odd_jpegs(rng):
                 changed = frame[:7] + struct.pack(">H", width_px) + frame[9:]
                 yield "jpeg odd, another width", data.replace(frame, changed)
             for at, values in ((4, (7, 12, 16)), (9, (1, 2, 4)), (11, (0x11, 0x12, 0x21, 0x31, 0x44, 0x01, 0x51)),
-                               (14, (0x11, 0x21, 0x22, 0x31)), (12, (1, 3, 5)), (10, (0, 82, 2)), (1, (*range(0xC0, 0xD0),))):
+                               (14, (0x11, 0x21, 0x22, 0x31)), (12, (1, 3, 5)), (10, (0, 82, 2)),
+                               (1, (*range(0xC0, 0xD0),))):
                 for value in values:
                     changed = bytearray(frame)
                     changed[at] = value
@@ -391,7 +392,8 @@ def odd_scans(rng, image):
                 yield "jpeg odd, progressive scans", joined(parts[:index] + cut + parts[index + 1 :])
                 changed = bytearray(part)
                 changed[rng.choice([head - 1, head - 2, head - 3])] = rng.choice([0, 1, 5, 63, 0x10, 0x21, 0x32, 0xD0])
-                yield "jpeg odd, progressive scans", joined(parts[:index] + [(kind, bytes(changed))] + parts[index + 1 :])
+                changed = [(kind, bytes(changed))]
+                yield "jpeg odd, progressive scans", joined(parts[:index] + changed + parts[index + 1 :])
 
 
 def damaged_jpegs(rng, scale):

@@ -2,7 +2,8 @@
 
     python benches/pillow/jpeg_fixtures.py models/tests/jpeg
 
-Needs cjpeg. `expected.txt` has a line for each file: name, width, height, and the BLAKE3 of the RGB pixels, or `refused`.
+Needs cjpeg and the package blake3. `expected.txt` has a line for each file: name, width, height, and the BLAKE3 of
+the RGB pixels, or `refused`.
 """
 
 import io

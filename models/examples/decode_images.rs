@@ -1,8 +1,8 @@
 //! Decodes the files named on standard input, one a line, and says of each in one line what came out.
 //!
-//! Tab-separated: format, width, height, perceptual hash, bits near the median, and `ok` or the cause of a refusal; a dash where there is
-//! nothing to say. With a folder as the only argument the pixels are written there, `<line>.rgb`, for comparison
-//! with another decoder's, as `benches/pillow/compare.py` does.
+//! Tab-separated: format, width, height, perceptual hash, bits near the median, and `ok` or the cause of a refusal; a
+//! dash where there is nothing to say. With a folder as the only argument the pixels are written there,
+//! `<line>.rgb`, to be compared with another decoder's, as `benches/pillow/compare.py` does.
 
 use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};

@@ -147,9 +147,8 @@ mod tests {
         let fixtures = fixtures();
         assert!(fixtures.len() > 50);
         for Fixture { name, bytes, expected } in fixtures {
-            let found = decoded(&bytes).map(|image| {
-                (image.width_px(), image.height_px(), blake3::hash(image.pixels()).to_hex().to_string())
-            });
+            let found = decoded(&bytes)
+                .map(|image| (image.width_px(), image.height_px(), blake3::hash(image.pixels()).to_hex().to_string()));
             assert_eq!(found.as_ref().ok(), expected.as_ref(), "{name}: {:?}", found.as_ref().err());
         }
     }

@@ -1,5 +1,6 @@
 //! WebP, by the `image-webp` crate.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image_webp::{DecodingError, WebPDecoder};
@@ -8,8 +9,12 @@ use super::{DecodeError, Format, Inspected, RgbImage, finish, index, le32, metad
 
 const FORMAT: Format = Format::Webp;
 
+/// In the extended header: there may be transparency.
+const ALPHA_FLAG: u8 = 0x10;
+
 pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
-    let mut decoder = open(bytes)?;
+    let bytes = readable(bytes)?;
+    let mut decoder = open(&bytes)?;
     let (width_px, height_px) = decoder.dimensions();
     let mut inspected = Inspected::new(FORMAT, width_px, height_px);
     inspected.had_alpha = decoder.has_alpha();
@@ -22,8 +27,35 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-    let decoder = open(bytes)?;
-    if decoder.is_animated() { decode_first_frame(decoder.dimensions(), bytes) } else { decode_still(decoder) }
+    let bytes = readable(bytes)?;
+    let decoder = open(&bytes)?;
+    if decoder.is_animated() { decode_first_frame(decoder.dimensions(), &bytes) } else { decode_still(decoder) }
+}
+
+/// The file as libwebp has it: nothing is missing that a length speaks of, and what stands behind the end is gone.
+/// Where transparency is announced and none comes, it is announced no more: the decoder would wait for it.
+fn readable(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
+    let truncated = || DecodeError::Truncated { format: FORMAT };
+    let end = index(le32(bytes, 4).ok_or_else(truncated)?).saturating_add(8);
+    let bytes = bytes.get(..end).ok_or_else(truncated)?;
+    let mut kinds = Vec::new();
+    let mut at = 12;
+    while let Some(length) = le32(bytes, at + 4).map(index) {
+        kinds.push(&bytes[at..at + 4]);
+        at = (at + 8).saturating_add(length);
+        if at > end {
+            return Err(truncated());
+        }
+        // Chunks are padded to an even length.
+        at += length % 2;
+    }
+    let has = |kind: &[u8]| kinds.contains(&kind);
+    if kinds.first() == Some(&&b"VP8X"[..]) && has(b"VP8 ") && !has(b"ALPH") && !has(b"ANMF") {
+        let mut changed = bytes.to_vec();
+        changed[20] &= !ALPHA_FLAG;
+        return Ok(Cow::Owned(changed));
+    }
+    Ok(Cow::Borrowed(bytes))
 }
 
 fn decode_still(mut decoder: WebPDecoder<Cursor<&[u8]>>) -> Result<RgbImage, DecodeError> {
@@ -50,7 +82,7 @@ fn decode_first_frame((width_px, height_px): (u32, u32), bytes: &[u8]) -> Result
     let mut still = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0".to_vec();
     // The flag says that there may be transparency: in its own chunk, or inside a lossless one.
     let has_alpha = chunks.starts_with(b"ALPH") || chunks.starts_with(b"VP8L");
-    still.extend([if has_alpha { 0x10 } else { 0 }, 0, 0, 0]);
+    still.extend([if has_alpha { ALPHA_FLAG } else { 0 }, 0, 0, 0]);
     still.extend(size);
     still.extend(chunks);
     let length = u32::try_from(still.len() - 8).map_err(|_| truncated())?;

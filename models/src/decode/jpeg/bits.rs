@@ -46,13 +46,8 @@ pub(super) struct Table {
 impl Table {
     /// `largest` is the largest symbol that makes sense.
     pub(super) fn new(spec: &Spec, largest: u8) -> Result<Self, Halt> {
-        let mut table = Self {
-            shorts: Vec::new(),
-            short: [9 << 8; 256],
-            last: [-1; 18],
-            offsets: [0; 18],
-            symbols: spec.symbols,
-        };
+        let mut table =
+            Self { shorts: Vec::new(), short: [9 << 8; 256], last: [-1; 18], offsets: [0; 18], symbols: spec.symbols };
         table.last[17] = i32::MAX;
         let mut code = 0_i32;
         let mut index = 0_i32;

@@ -91,7 +91,10 @@ pub(super) struct Frame {
 impl Frame {
     /// Reads a frame header, of which there must be one.
     pub(super) fn read(
-        mut segment: Segment<'_>, is_progressive: bool, is_arithmetic: bool, is_second: bool,
+        mut segment: Segment<'_>,
+        is_progressive: bool,
+        is_arithmetic: bool,
+        is_second: bool,
     ) -> Result<Self, Halt> {
         let [precision, h1, h0, w1, w0, count] = segment.array()?;
         if is_second {

@@ -3,10 +3,10 @@
 //! As libjpeg decodes them: what makes no sense is decoded all the same, and where the data of a restart interval
 //! ends too early, the rest of its blocks is left as it is.
 
-use super::bits::{Bits, Table};
-use super::frame::{Block, Band, ZIGZAG, low16};
-use super::source::Source;
 use super::Halt;
+use super::bits::{Bits, Table};
+use super::frame::{Band, Block, ZIGZAG, low16};
+use super::source::Source;
 
 /// What a scan codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -174,11 +174,8 @@ impl<'a> Reader<'a> {
             let values = segment.take(if is_deep { 128 } else { 64 })?;
             let table = kept.insert([0; 64]);
             for (k, position) in ZIGZAG[..64].iter().enumerate() {
-                table[*position] = if is_deep {
-                    u16::from_be_bytes([values[2 * k], values[2 * k + 1]])
-                } else {
-                    values[k].into()
-                };
+                table[*position] =
+                    if is_deep { u16::from_be_bytes([values[2 * k], values[2 * k + 1]]) } else { values[k].into() };
             }
         }
         Ok(())
@@ -222,9 +219,12 @@ impl<'a> Reader<'a> {
         let mut components = Vec::new();
         for name in names.chunks_exact(2) {
             // A component that took part at this place already is not looked at again: names may repeat.
-            let index = frame.components.iter().take(4).enumerate().position(|(index, component)| {
-                component.id == name[0] && components.get(index).is_none()
-            });
+            let index = frame
+                .components
+                .iter()
+                .take(4)
+                .enumerate()
+                .position(|(index, component)| component.id == name[0] && components.get(index).is_none());
             let index = index.ok_or(Halt::Corrupt("a scan of an unknown component"))?;
             if components.contains(&index) {
                 return Err(Halt::Corrupt("a scan of one component twice"));

@@ -69,7 +69,10 @@ enum Upsampling {
     /// Both.
     Both,
     /// Each repeated so often in a row and in a column.
-    Repeat { across: usize, down: usize },
+    Repeat {
+        across: usize,
+        down: usize,
+    },
 }
 
 impl Upsampling {

@@ -2,6 +2,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::Halt;
 use super::arithmetic::{self, Arithmetic};
 use super::bits::{Spec, Table};
 use super::frame::{Band, Block, Component, Frame};
@@ -11,7 +12,6 @@ use super::marker::{Reader, Scan, Stop, Tables};
 use super::output::Plane;
 use super::smooth::{self, Known, Smooth};
 use super::source::Source;
-use super::Halt;
 
 /// A whole image may be scanned so often: encoders need a dozen scans, and one for each bit of each coefficient of
 /// three components is 2,688. Beyond that a file of the size limit could keep a decoder busy for hours.
@@ -48,7 +48,13 @@ fn from_one_scan(reader: &mut Reader<'_>, scan: &Scan) -> Result<Vec<Plane>, Hal
             blocks.fill([0; 64]);
             entropy.decode_mcu(source, &mut blocks)?;
             let at = (row, column);
-            arch.dispatch(Mcu { blocks: &blocks, parts: &grid.parts, at, multipliers: &multipliers, planes: &mut planes });
+            arch.dispatch(Mcu {
+                blocks: &blocks,
+                parts: &grid.parts,
+                at,
+                multipliers: &multipliers,
+                planes: &mut planes,
+            });
             if entropy.is_over() {
                 return Ok(planes);
             }
@@ -164,7 +170,11 @@ impl WithSimd for Whole<'_> {
 }
 
 fn read_scan(
-    source: &mut Source<'_>, mut entropy: Entropy, frame: &Frame, grid: &Grid, coefficients: &mut [Vec<Block>],
+    source: &mut Source<'_>,
+    mut entropy: Entropy,
+    frame: &Frame,
+    grid: &Grid,
+    coefficients: &mut [Vec<Block>],
     progress: &mut Progress,
 ) -> Result<(), Halt> {
     let mut mcu = vec![[0; 64]; grid.blocks()];
@@ -372,11 +382,8 @@ fn pass(frame: &Frame, scan: &Scan) -> Result<(Pass, Band), Halt> {
         return Ok((Pass::Sequential, band));
     }
     let is_dc = scan.first == 0;
-    let is_band = if is_dc {
-        scan.last == 0
-    } else {
-        scan.first <= scan.last && scan.last < 64 && scan.components.len() == 1
-    };
+    let is_band =
+        if is_dc { scan.last == 0 } else { scan.first <= scan.last && scan.last < 64 && scan.components.len() == 1 };
     // A refinement adds one bit; 13 is as far as libjpeg shifts.
     if !is_band || (scan.high != 0 && scan.low + 1 != scan.high) || scan.low > 13 {
         return Err(Halt::Corrupt("a senseless progressive scan"));
