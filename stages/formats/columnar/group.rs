@@ -1,6 +1,5 @@
 //! Walks one row group by ascending keys.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
@@ -261,7 +260,7 @@ impl GroupCursor {
                 }
                 continue;
             };
-            if key.data().cmp(urlkey.as_bytes()) == Ordering::Greater {
+            if key.data() > urlkey.as_bytes() {
                 return Ok(());
             }
             let row = self.batch_row + u64::try_from(self.batch_at).expect("usize fits u64");

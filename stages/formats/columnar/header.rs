@@ -315,14 +315,16 @@ mod tests {
         for end in 0..DATA_PAGE.len() {
             assert_eq!(read(&DATA_PAGE[..end]), Err(HeaderError::CutOff), "{end}");
         }
+        let mut headers = 0;
         for at in 0..DATA_PAGE.len() {
             for flip in 1..=255 {
                 let mut bytes = DATA_PAGE.to_vec();
                 bytes[at] ^= flip;
-                // Whatever it is now, it is told.
-                drop(read(&bytes));
+                headers += u32::from(read(&bytes).is_ok());
             }
         }
+        // Some are headers of another kind of page, most are none.
+        assert!((1..27 * 128).contains(&headers), "{headers}");
         let nested = [0x2c; 100];
         assert!(matches!(read(&nested), Err(HeaderError::Bad(_))));
     }

@@ -143,7 +143,7 @@ fn leaves(shape: &Shape) -> Vec<&'static str> {
 }
 
 fn write(writer: &mut ColumnWriter<'_>, column: &str, rows: &[CaptureLine], time: Time, group: i16) {
-    let text = |value: Option<&str>| value.map(|value| ByteArray::from(value));
+    let text = |value: Option<&str>| value.map(ByteArray::from);
     let of_text = |row: &CaptureLine| match column {
         "url_surtkey" => text(Some(&row.urlkey)),
         "url" => text(Some(&row.url)),
