@@ -51,7 +51,7 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn open(&mut self, element: &Element) {
-        let name = &**element.name();
+        let name: &str = element.name();
         if self.is_furniture(element) {
             self.end_block();
             self.furniture += 1;
@@ -68,7 +68,7 @@ impl Builder {
     }
 
     pub(super) fn close(&mut self, element: &Element) {
-        let name = &**element.name();
+        let name: &str = element.name();
         // In the reverse order of `open`, so that the element is judged by the same state.
         self.articles -= u32::from(is_article(name));
         self.links -= u32::from(name == "a");
@@ -124,7 +124,7 @@ impl Builder {
     }
 
     fn is_furniture(&self, element: &Element) -> bool {
-        let name = &**element.name();
+        let name: &str = element.name();
         if FURNITURE.contains(&name) || (matches!(name, "header" | "footer") && self.articles == 0) {
             return true;
         }
