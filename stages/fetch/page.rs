@@ -3,8 +3,8 @@
 use sha1::{Digest, Sha1};
 use weft_core::limits::{LimitExceeded, Limits};
 use weft_core::reject::Reason;
+use weft_core::tables::CapturesRow;
 
-use super::range::Capture;
 use crate::evidence::clipped;
 use crate::formats::http::{HttpMessage, HttpProblem};
 use crate::formats::inflate::InflateError;
@@ -32,7 +32,7 @@ pub(super) struct Page {
 }
 
 /// The page in `stored`, the bytes that the index names.
-pub(super) fn page_of(capture: &Capture, stored: &[u8], limits: &Limits) -> Result<Page, Refusal> {
+pub(super) fn page_of(capture: &CapturesRow<'_>, stored: &[u8], limits: &Limits) -> Result<Page, Refusal> {
     let record = record_of(stored, limits)?;
     check_target(capture, &record)?;
     let http = record.http(limits).map_err(|exceeded| too_large(&exceeded))?;
@@ -113,20 +113,20 @@ fn unreadable(cause: &WarcError) -> Refusal {
 }
 
 /// The record's target is the document's url; crawlers of old put it in angle brackets.
-fn check_target(capture: &Capture, record: &Record) -> Result<(), Refusal> {
+fn check_target(capture: &CapturesRow<'_>, record: &Record) -> Result<(), Refusal> {
     let stated = record.field("WARC-Target-URI").unwrap_or_default();
     let bare = stated.strip_prefix('<').and_then(|uri| uri.strip_suffix('>')).unwrap_or(stated);
     // The reader escapes spaces, as some indexes do.
-    if bare == capture.url || record.uri().as_deref() == Some(capture.url.as_str()) {
+    if bare == capture.url || record.uri().as_deref() == Some(capture.url) {
         return Ok(());
     }
-    refuse(Reason::RecordOfOtherUrl, format!("it is of `{}`, not of `{}`", clipped(stated), clipped(&capture.url)))
+    refuse(Reason::RecordOfOtherUrl, format!("it is of `{}`, not of `{}`", clipped(stated), clipped(capture.url)))
 }
 
 /// Checks the payload against the record's digests and the index's; tells whether any could be checked.
 ///
 /// Crawlers do not agree whether the payload is the body as transferred or as decoded: either will do.
-fn check_digests(capture: &Capture, record: &Record, body: &[u8], decoded: &[u8]) -> Result<bool, Refusal> {
+fn check_digests(capture: &CapturesRow<'_>, record: &Record, body: &[u8], decoded: &[u8]) -> Result<bool, Refusal> {
     let is_payload = |sha1: &str| sha1 == sha1_of(body) || sha1 == sha1_of(decoded);
     let check = record.check_digests();
     let mut was_checked = check.ok == Some(true);
@@ -138,10 +138,13 @@ fn check_digests(capture: &Capture, record: &Record, body: &[u8], decoded: &[u8]
         }
         return refuse(Reason::DigestMismatch, format!("the record's {of} digest is {}", clipped(stated)));
     }
-    let Some(index_digest) = capture.digest.as_deref().and_then(sha1_in) else {
+    let Some(index_digest) = capture.digest.and_then(sha1_in) else {
         return Ok(was_checked);
     };
-    if is_payload(index_digest) {
+    // Where the record's own digest is the index's, and right, the payload is not hashed once more.
+    let stated = record.field("WARC-Payload-Digest").and_then(sha1_in);
+    let is_judged = was_checked && record.field("WARC-Segment-Number").is_none();
+    if (is_judged && stated == Some(index_digest)) || is_payload(index_digest) {
         return Ok(true);
     }
     let evidence = format!("the index's digest is {index_digest}, the payload's {}", sha1_of(body));
