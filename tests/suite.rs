@@ -10,5 +10,6 @@ mod crash;
 mod engines;
 mod layering;
 mod memory;
+mod resume;
 mod support;
 mod tiny;
