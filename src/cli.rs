@@ -22,6 +22,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a recipe, or what is left of it, to finished shards
     Run(command::run::RunArgs),
+    /// Find the records of a recipe's documents in its crawl, and publish the mapping by itself
+    Locate(command::locate::LocateArgs),
     /// Show what a run would do, and why
     Plan(RecipeArgs),
     /// Show how far a recipe's run is
@@ -86,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
     log_to_stderr();
     let outcome = match cli.command {
         Command::Run(args) => command::run::run(&args),
+        Command::Locate(args) => command::locate::run(args),
         Command::Plan(args) => command::plan::run(&args),
         Command::Status(args) => command::status::run(&args),
         Command::Inspect(args) => command::inspect::run(&args),

@@ -4,7 +4,7 @@
 //! causes only. It has one writer, the coordinator, which holds the output's lock; readers may come at any time.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -272,6 +272,39 @@ impl DigestCache {
             params![key, i64::try_from(bytes)?, modified_ns, sha256],
         )?;
         Ok((sha256, bytes))
+    }
+
+    /// A text that `make` derives from files below `root`, made anew where one of them changed.
+    ///
+    /// Local files are told apart by size and time of change; those behind a URL are taken to stay as they are, as the
+    /// ones that were downloaded.
+    pub(crate) fn derived(
+        &mut self,
+        root: &str,
+        files: &[String],
+        name: &str,
+        make: impl FnOnce() -> anyhow::Result<String>,
+    ) -> anyhow::Result<PathBuf> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(root.as_bytes());
+        for file in files {
+            let meta = std::fs::metadata(Path::new(root).join(file)).ok();
+            let modified = meta.as_ref().and_then(|meta| meta.modified().ok());
+            let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let told = (meta.map(|meta| meta.len()), modified.map(|since| since.as_nanos()));
+            hasher.update(format!("\n{file} {told:?}").as_bytes());
+        }
+        let folder = self.downloads.join(hasher.finalize().to_hex().chars().take(16).collect::<String>());
+        let path = folder.join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+        let text = make()?;
+        std::fs::create_dir_all(&folder)?;
+        let mut partial = tempfile::NamedTempFile::new_in(&folder)?;
+        partial.write_all(text.as_bytes())?;
+        partial.persist(&path)?;
+        Ok(path)
     }
 
     /// Fetches `name` below the http root `root` into the output folder, unless it is there.

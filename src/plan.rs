@@ -19,6 +19,9 @@ use crate::recipe::Recipe;
 /// Memory that one sort may take; a machine's matter, since the bytes that come out do not depend on it.
 const SORT_BYTES: usize = 64 << 20;
 
+/// The stages between documents of pages and their outlines; where `ingest` writes those itself, they have no place.
+const TO_OUTLINES: [&str; 3] = ["locate", "fetch", "extract"];
+
 /// A recipe ready to run.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -65,6 +68,11 @@ impl Plan {
         let mut phases: Vec<PlannedPhase> = Vec::new();
         let mut configs: BTreeMap<&str, Value> = BTreeMap::new();
         for entry in registry {
+            let is_done = phases.iter().any(|phase| phase.writes.contains(&"outlines"));
+            if is_done && TO_OUTLINES.contains(&entry.name) {
+                refuse_unplanned(recipe, entry.name)?;
+                continue;
+            }
             let section = recipe.stages.get(entry.name).cloned().unwrap_or_else(|| Value::Object(Default::default()));
             let config = (entry.normalise)(&section).with_context(|| format!("stages.{} is not usable", entry.name))?;
             let spec = (entry.spec)(&config).with_context(|| format!("stages.{} is not usable", entry.name))?;
@@ -206,6 +214,19 @@ fn plan_phase(
         writes: phase.writes.iter().map(|table| table.name).collect(),
         flows: phase.flows,
     })
+}
+
+/// Refuses a recipe that speaks of a stage that its source leaves no place for.
+fn refuse_unplanned(recipe: &Recipe, stage: &str) -> anyhow::Result<()> {
+    let named = match &recipe.until {
+        Some(until) if until == stage => "until".to_owned(),
+        _ if recipe.stages.contains_key(stage) => format!("stages.{stage}"),
+        _ => return Ok(()),
+    };
+    bail!(
+        "{named} speaks of stage `{stage}`, which has no part in this recipe: its source is interleaved already, so that \
+         `ingest` writes outlines and candidates itself; leave it out"
+    );
 }
 
 /// What always determines a phase's output.

@@ -3,6 +3,9 @@
 //! What alters the data stands in the recipe; what alters the machine (threads, folders) is a flag. Every path in a
 //! recipe or manifest is relative to the file that names it.
 
+mod crawl;
+mod source;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use weft_core::id::ShardCounts;
 use weft_core::limits::Limits;
-use weft_core::stage::{Crawl, Graphs, OutsideFile, Resources};
+use weft_core::stage::{Graphs, OutsideFile, Resources};
 
 use crate::ledger::DigestCache;
 
@@ -25,7 +28,9 @@ struct RecipeFile {
     #[serde(default)]
     until: Option<String>,
     source: SourceSection,
-    crawl: CrawlSection,
+    /// Where pages are found; an interleaved source has no need of it.
+    #[serde(default)]
+    crawl: Option<CrawlSection>,
     shards: ShardCounts,
     #[serde(default)]
     limits: Limits,
@@ -87,51 +92,6 @@ pub(crate) enum EngineChoice {
     Tract,
 }
 
-/// Where documents come from: `manifests/sources/*.toml` of kind `c4`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceManifest {
-    kind: SourceKind,
-    name: String,
-    root: PathBuf,
-    files: Vec<SourceEntry>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SourceKind {
-    C4,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceEntry {
-    name: String,
-    /// Pinned where known; the run stops at a file that differs.
-    #[serde(default)]
-    sha256: Option<String>,
-}
-
-/// Where the crawl is: `manifests/sources/*.toml` of kind `crawl`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CrawlManifest {
-    kind: CrawlKind,
-    name: String,
-    /// A folder, or an http(s) URL; `filename`s of the index are below it.
-    root: String,
-    /// The folder of cluster.idx below the root.
-    index: String,
-    #[serde(default)]
-    cluster_sha256: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CrawlKind {
-    Crawl,
-}
-
 /// A recipe checked, its outside world resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
@@ -142,7 +102,7 @@ pub(crate) struct Recipe {
     pub(crate) limits: Limits,
     pub(crate) engine: EngineChoice,
     pub(crate) resources: Resources,
-    /// Sections as typed, by stage.
+    /// Sections by stage: as typed, with what the manifests say of them.
     pub(crate) stages: BTreeMap<String, serde_json::Value>,
 }
 
@@ -159,19 +119,17 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     let folder = path.parent().unwrap_or(Path::new(""));
     let place = || format!("recipe {}", path.display());
 
-    let source_path = folder.join(&file.source.manifest);
-    let source: SourceManifest = read_toml(&source_path)?;
-    let SourceKind::C4 = source.kind;
-    let source_root = source_path.parent().unwrap_or(Path::new("")).join(&source.root);
-    ensure!(!source.files.is_empty(), "{}: source `{}` names no file", source_path.display(), source.name);
-    let mut documents = Vec::new();
-    for entry in &source.files {
-        let pinned = entry.sha256.as_deref().map(|digest| (digest, source_path.as_path()));
-        documents.push(outside_file(&entry.name, &source_root.join(&entry.name), pinned, digests)?);
-    }
-
-    let crawl_path = folder.join(&file.crawl.manifest);
-    let crawl = read_crawl(&crawl_path, digests)?;
+    let source = source::read(&folder.join(&file.source.manifest), digests)?;
+    let crawl = match &file.crawl {
+        Some(section) => Some(crawl::read(&folder.join(&section.manifest), digests)?),
+        None => None,
+    };
+    ensure!(
+        crawl.is_some() || !source.kind.needs_crawl(),
+        "{}: documents of kind `{}` are found in a crawl, and the recipe names none; add [crawl] with its `manifest`",
+        place(),
+        source.kind.name()
+    );
 
     let mut graphs = BTreeMap::new();
     for (role, section) in &file.graphs {
@@ -181,16 +139,20 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     }
 
     let mut shards = file.shards;
-    shards.source = u32::try_from(documents.len()).context("too many source files")?;
+    shards.source = u32::try_from(source.documents.len()).context("too many source files")?;
     for (space, count) in [("corpus", shards.corpus), ("crawl", shards.crawl), ("key", shards.key)] {
         ensure!((1..=65_536).contains(&count), "{}: shards.{space} is {count}; it lies in 1 to 65536", place());
     }
 
-    let stages = file
+    let mut stages = file
         .stages
         .iter()
         .map(|(name, section)| Ok((name.clone(), serde_json::to_value(section)?)))
         .collect::<anyhow::Result<_>>()?;
+    say_what_the_source_is(&mut stages, source.form).with_context(|| format!("{} is not usable", place()))?;
+    if crawl.is_none() {
+        download_without_archive(&mut stages).with_context(|| format!("{} is not usable", place()))?;
+    }
     let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
     let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
     Ok(Recipe {
@@ -200,9 +162,45 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources { documents, crawl: Some(crawl), graphs, engine: None, user_agent },
+        resources: Resources { documents: source.documents, crawl, graphs, engine: None, user_agent },
         stages,
     })
+}
+
+/// Sections as typed, by stage.
+type Sections = BTreeMap<String, serde_json::Value>;
+
+fn section<'a>(stages: &'a mut Sections, name: &str) -> &'a mut serde_json::Map<String, serde_json::Value> {
+    let section = stages.entry(name.to_owned()).or_insert_with(|| serde_json::Value::Object(Default::default()));
+    section.as_object_mut().expect("a section is a table")
+}
+
+/// Puts the source manifest's share into the section `ingest`.
+///
+/// It is in the section and not beside it so that whoever plans, fingerprints and opens the stage needs no other thing:
+/// a spec is a function of its section.
+fn say_what_the_source_is(
+    stages: &mut Sections,
+    form: serde_json::Map<String, serde_json::Value>,
+) -> anyhow::Result<()> {
+    let ingest = section(stages, "ingest");
+    for key in ["kind", "columns"] {
+        ensure!(!ingest.contains_key(key), "stages.ingest.{key} is said by the source manifest; say it there");
+    }
+    ingest.extend(form);
+    Ok(())
+}
+
+/// Without a crawl there is no archive: images come from the web.
+fn download_without_archive(stages: &mut Sections) -> anyhow::Result<()> {
+    let from = section(stages, "download").entry("from").or_insert_with(|| serde_json::json!(["web"]));
+    let names_archive = from.as_array().is_some_and(|origins| origins.iter().any(|origin| origin == "archive"));
+    ensure!(
+        !names_archive,
+        "stages.download.from names `archive`, but the recipe names no crawl that it could be of; add [crawl] with its \
+         `manifest`, or leave `archive` out"
+    );
+    Ok(())
 }
 
 fn read_file(path: &Path, set: &[String]) -> anyhow::Result<RecipeFile> {
@@ -246,20 +244,6 @@ fn apply(table: &mut toml::Table, assignment: &str) -> anyhow::Result<()> {
     }
     current.insert(last.to_owned(), value);
     Ok(())
-}
-
-fn read_crawl(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
-    let manifest: CrawlManifest = read_toml(path)?;
-    let CrawlKind::Crawl = manifest.kind;
-    let is_url = manifest.root.starts_with("http://") || manifest.root.starts_with("https://");
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let root = if is_url { manifest.root.clone() } else { folder.join(&manifest.root).display().to_string() };
-    let cluster_path = format!("{}/{}/cluster.idx", root.trim_end_matches('/'), manifest.index.trim_matches('/'));
-    let name = format!("{}/cluster.idx", manifest.index.trim_matches('/'));
-    let pinned = manifest.cluster_sha256.as_deref().map(|digest| (digest, path));
-    let location = if is_url { digests.download(&root, &name)? } else { PathBuf::from(&cluster_path) };
-    let cluster = outside_file(&name, &location, pinned, digests)?;
-    Ok(Crawl { name: manifest.name, root, index: manifest.index, cluster })
 }
 
 fn read_graphs(card_path: &Path, folder: &Path, digests: &mut DigestCache) -> anyhow::Result<Graphs> {
@@ -327,6 +311,26 @@ mod tests {
         assert_eq!(select["nsfw_max"].as_float(), Some(0.2));
         assert_eq!(select["face_max"].as_float(), Some(0.5));
         assert_eq!(table["stages"]["assign"]["method"].as_str(), Some("max"));
+    }
+
+    #[test]
+    fn the_kind_of_a_source_is_the_manifests_to_say() {
+        let form = || serde_json::json!({"kind": "warc"}).as_object().unwrap().clone();
+        let mut stages = BTreeMap::from([("ingest".to_owned(), serde_json::json!({"damage": "reject"}))]);
+        say_what_the_source_is(&mut stages, form()).unwrap();
+        assert_eq!(stages["ingest"], serde_json::json!({"damage": "reject", "kind": "warc"}));
+        let error = say_what_the_source_is(&mut stages, form()).unwrap_err().to_string();
+        assert!(error.contains("stages.ingest.kind is said by the source manifest"), "{error}");
+    }
+
+    #[test]
+    fn without_a_crawl_images_come_from_the_web_and_an_archive_is_refused_by_name() {
+        let mut stages = BTreeMap::new();
+        download_without_archive(&mut stages).unwrap();
+        assert_eq!(stages["download"], serde_json::json!({"from": ["web"]}));
+        let mut stages = BTreeMap::from([("download".to_owned(), serde_json::json!({"from": ["web", "archive"]}))]);
+        let error = download_without_archive(&mut stages).unwrap_err().to_string();
+        assert!(error.contains("stages.download.from names `archive`"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use weft_core::context::Context;
 use weft_core::id::{ShardCounts, ShardId, document_id};
+use weft_core::limits::Limits;
 use weft_core::reject::Unit;
 use weft_core::rows::{Part, Rows};
 use weft_core::stage::{Crawl, OutsideFile, Resources, Stage};
@@ -21,6 +22,9 @@ use weft_core::testing;
 use weft_core::write::Output;
 
 use crate::fetch::{self, Fetch};
+use crate::formats::columnar::summarise;
+use crate::formats::columnar::testing::save;
+use crate::formats::outside::OutsideRoot;
 use crate::formats::outside::server::Server;
 use crate::ingest::{self, Ingest};
 use crate::locate::{self, Locate};
@@ -129,19 +133,33 @@ fn total(done: &[Done]) -> Tally {
     total
 }
 
+/// The same with the columnar index, whose summary is made in `folder`.
+fn table_resources(topic: &Path, root: String, folder: &Path) -> Resources {
+    let table = "cc-index/table/cc-main/warc/crawl=AO-MAIN-2008-18";
+    let subsets = ["crawldiagnostics", "robotstxt", "warc"];
+    let parts = subsets.map(|subset| format!("{table}/subset={subset}/part-00000.gz.parquet"));
+    let from = OutsideRoot::open(&root, "weft-test/0 (test)").unwrap();
+    let summary = summarise(&from, &parts, &Limits::default()).unwrap();
+    save(folder, "table-summary.jsonl", summary.as_bytes());
+    let mut resources = resources(topic, root);
+    let crawl = resources.crawl.as_mut().unwrap();
+    crawl.cluster.location = folder.join("table-summary.jsonl");
+    crawl.index = String::new();
+    resources
+}
+
 /// Compares every document with the reference; gives the totals of locate and fetch.
-fn compare(topic: &Path, root: String) -> (Tally, Tally) {
+fn compare(topic: &Path, resources: &Resources) -> (Tally, Tally) {
     let expected = std::fs::File::open(topic.join("expected.json")).unwrap();
     let expected: ExpectedFile = serde_json::from_reader(BufReader::new(expected)).unwrap();
-    let resources = resources(topic, root);
     let store = Store::memory();
 
-    let stage = Ingest::open(ingest::Config::default(), &resources).unwrap();
+    let stage = Ingest::open(ingest::Config::default(), resources).unwrap();
     let ingested = [run(&stage, &store, 0, BTreeMap::new())];
-    let stage = Locate::open(locate::Config::default(), &resources).unwrap();
+    let stage = Locate::open(locate::Config::default(), resources).unwrap();
     let located: Vec<Done> =
         (0..SHARDS.corpus).map(|shard| run(&stage, &store, shard, gathered::<Documents>(&ingested, shard))).collect();
-    let stage = Fetch::open(fetch::Config::default(), &resources).unwrap();
+    let stage = Fetch::open(fetch::Config::default(), resources).unwrap();
     let fetched: Vec<Done> =
         (0..SHARDS.crawl).map(|shard| run(&stage, &store, shard, gathered::<Captures>(&located, shard))).collect();
 
@@ -203,7 +221,7 @@ fn blocks_needed(topic: &Path, keys: &BTreeSet<String>) -> usize {
 #[test]
 fn every_document_of_a_real_crawl_is_located_and_fetched_as_the_reference_says() {
     let Some(topic) = topic() else { return };
-    let (located, fetched) = compare(&topic, topic.display().to_string());
+    let (located, fetched) = compare(&topic, &resources(&topic, topic.display().to_string()));
     assert_eq!(fetched.counts[&Unit::Captures].read, located.counts[&Unit::Documents].kept);
     assert_eq!(fetched.counts[&Unit::Captures].rejected_total(), 0);
     assert_eq!(fetched.facts["requests"], 1);
@@ -220,7 +238,73 @@ fn every_document_of_a_real_crawl_is_located_and_fetched_as_the_reference_says()
 fn the_same_crawl_over_http_gives_the_same() {
     let Some(topic) = topic() else { return };
     let server = Server::start(&topic);
-    let (located, fetched) = compare(&topic, server.root());
-    let requests = located.facts["index_blocks_read"] + fetched.facts["requests"];
+    let (located, fetched) = compare(&topic, &resources(&topic, server.root()));
+    let requests = located.facts["index_requests"] + fetched.facts["requests"];
     assert_eq!(u64::try_from(server.seen().len()).unwrap(), requests);
+    assert!(located.facts["index_requests"] < located.facts["index_blocks_read"]);
+}
+
+#[test]
+fn the_columnar_index_of_the_same_crawl_gives_the_same() {
+    let Some(topic) = topic() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    compare(&topic, &table_resources(&topic, topic.display().to_string(), folder.path()));
+    let server = Server::start(&topic);
+    let resources = table_resources(&topic, server.root(), folder.path());
+    let before = server.seen().len();
+    let (located, fetched) = compare(&topic, &resources);
+    let requests = located.facts["index_requests"] + fetched.facts["requests"];
+    assert_eq!(u64::try_from(server.seen().len() - before).unwrap(), requests);
+}
+
+#[test]
+fn fallbacks_find_the_documents_that_the_reference_says_they_may() {
+    let Some(topic) = topic() else { return };
+    let expected = std::fs::File::open(topic.join("expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_reader(BufReader::new(expected)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let root = topic.display().to_string();
+    let config = locate::Config {
+        fallbacks: vec![
+            locate::Fallback::WithinASecond,
+            locate::Fallback::SameUrlkey,
+            locate::Fallback::Revisit,
+            locate::Fallback::SameDigest,
+        ],
+        ..locate::Config::default()
+    };
+    for resources in [resources(&topic, root.clone()), table_resources(&topic, root, folder.path())] {
+        let store = Store::memory();
+        let stage = Ingest::open(ingest::Config::default(), &resources).unwrap();
+        let ingested = [run(&stage, &store, 0, BTreeMap::new())];
+        let stage = Locate::open(config.clone(), &resources).unwrap();
+        let located: Vec<Done> = (0..SHARDS.corpus)
+            .map(|shard| run(&stage, &store, shard, gathered::<Documents>(&ingested, shard)))
+            .collect();
+        let stand_ins: BTreeMap<String, (u64, String)> =
+            all::<Captures, _>(&store, &located, |row| (row.url.to_owned(), (row.offset, row.matched_by.to_owned())))
+                .into_iter()
+                .filter(|(_, (_, matched_by))| matched_by != "exact")
+                .collect();
+        let may: BTreeMap<String, (u64, String)> = expected["documents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|document| document["kind"] == "fallback_possible")
+            .map(|document| {
+                let by = if document["miss"] == "timestamp_not_in_index" { "within_a_second" } else { "same_urlkey" };
+                let offset = document["other_captures"][0]["offset"].as_u64().unwrap();
+                (document["url"].as_str().unwrap().to_owned(), (offset, by.to_owned()))
+            })
+            .collect();
+        assert_eq!(stand_ins, may);
+        assert_eq!(total(&located).facts["within_a_second"], 1);
+        assert_eq!(total(&located).facts["same_urlkey"], 1);
+        // The pages are theirs: fetch checks url and digest of the capture that was taken.
+        let stage = Fetch::open(fetch::Config::default(), &resources).unwrap();
+        for shard in 0..SHARDS.crawl {
+            let done = run(&stage, &store, shard, gathered::<Captures>(&located, shard));
+            assert!(done.tally.counts.values().all(|count| count.read == count.kept), "{:?}", done.tally);
+        }
+    }
 }

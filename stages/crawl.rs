@@ -5,7 +5,7 @@ use std::io::BufReader;
 use weft_core::limits::Limits;
 use weft_core::stage::{Crawl, Resources, StageError};
 
-use crate::formats::cdx::ClusterIndex;
+use crate::formats::index::CrawlIndex;
 use crate::formats::outside::{OutsideRoot, open_file, with_causes};
 
 /// The crawl of `resources`.
@@ -31,28 +31,29 @@ pub fn root(crawl: &Crawl, resources: &Resources) -> Result<OutsideRoot, StageEr
         .map_err(|cause| cause.into_stage_error("crawl", crawl.name.clone()))
 }
 
-/// The summary of the crawl's index. About a million blocks, 0.1 GB, for a crawl of Common Crawl.
+/// The crawl's index by its summary: about a million blocks, 0.1 GB, for a ZipNum index of Common Crawl, a few
+/// thousand row groups for a columnar one.
 ///
 /// # Errors
 /// [`StageError::Outside`] where it is missing, damaged or empty.
-pub fn cluster(crawl: &Crawl) -> Result<ClusterIndex, StageError> {
+pub fn index(crawl: &Crawl) -> Result<CrawlIndex, StageError> {
     let location = &crawl.cluster.location;
     let place = || location.display().to_string();
     let damaged = |cause: String| StageError::Outside {
         what: "index summary",
         place: place(),
         cause,
-        way_out: "get the crawl's cluster.idx again",
+        way_out: "get the crawl's cluster.idx, or make the summary of its table, again",
         retry: false,
     };
     let file = open_file(location).map_err(|cause| cause.into_stage_error("index summary", place()))?;
     // No task's limits are known yet; a line of a summary holds one urlkey.
-    let cluster = ClusterIndex::parse(BufReader::new(file), &Limits::default());
-    let cluster = cluster.map_err(|cause| damaged(with_causes(&cause)))?;
-    if cluster.blocks().is_empty() {
+    let index = CrawlIndex::parse(BufReader::new(file), &crawl.index, &Limits::default());
+    let index = index.map_err(|cause| damaged(with_causes(&cause)))?;
+    if index.blocks() == 0 {
         return Err(damaged("it names no block".to_owned()));
     }
-    Ok(cluster)
+    Ok(index)
 }
 
 #[cfg(test)]
@@ -77,19 +78,19 @@ mod tests {
     fn a_summary_that_is_no_use_is_named_with_a_way_out() {
         let line = "b 20190418000000\tcdx-00000.gz\t0\t1\n";
         let (_folder, crawl) = crawl_with(line.as_bytes());
-        assert_eq!(cluster(&crawl).unwrap().blocks().len(), 1);
+        assert_eq!(index(&crawl).unwrap().blocks(), 1);
         for (summary, cause) in [
             (String::new(), "it names no block"),
             (format!("{line}{}", line.replace('b', "a")), "line 2 is out of order"),
             ("not a summary".to_owned(), "bad line 1"),
         ] {
             let (folder, crawl) = crawl_with(summary.as_bytes());
-            let message = cluster(&crawl).unwrap_err().to_string();
-            assert!(message.contains(cause) && message.contains("get the crawl's cluster.idx again"), "{message}");
+            let message = index(&crawl).unwrap_err().to_string();
+            assert!(message.contains(cause) && message.contains("get the crawl's cluster.idx"), "{message}");
             assert!(message.contains(&folder.path().display().to_string()), "{message}");
         }
         let (folder, crawl) = crawl_with(b"");
         drop(folder);
-        assert!(cluster(&crawl).unwrap_err().to_string().contains("is not there"));
+        assert!(index(&crawl).unwrap_err().to_string().contains("is not there"));
     }
 }

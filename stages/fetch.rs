@@ -34,13 +34,14 @@ use weft_core::tables::{Captures, CapturesRow, Pages, PagesRow};
 use weft_core::tally::Tally;
 use weft_core::write::TableWriter;
 
-use self::page::{Refusal, page_of};
+use self::page::page_of;
 use self::plan::{Read, Settings, Span, plan};
 use self::reads::Board;
 use self::records::{Records, Stored};
 use crate::crawl;
 use crate::evidence::clipped;
 use crate::formats::outside::OutsideRoot;
+use crate::response::Refusal;
 
 /// A smaller shard is not judged by its share of failures.
 pub const JUDGED_CAPTURES: u64 = 20;
@@ -52,7 +53,7 @@ const FAILURES: [Reason; 4] =
 
 weft_core::table! {
     /// What planning the reads of a shard needs of `captures`.
-    pub struct CaptureSpans, CaptureSpansRow = "captures" v1 in Crawl by ["filename", "offset", "document_id"] {
+    pub struct CaptureSpans, CaptureSpansRow = "captures" v2 in Crawl by ["filename", "offset", "document_id"] {
         /// The WARC file.
         filename: Text,
         /// The record's first byte.

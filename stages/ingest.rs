@@ -1,48 +1,130 @@
-//! Reads one source file of C4 documents and deals them out to corpus shards.
+//! Reads one source file and deals its documents out to the shards where the pipeline goes on with them.
 //!
-//! Reads a file of JSON lines `{text, timestamp, url}` (gzip or plain, told by its first bytes; other fields are
-//! not looked at); writes `documents`, by SURT range, in key order. A document's text is split into sentences, its
-//! timestamp turned from RFC 3339 into the index's 14 digits of UTC, its id made of url and those digits: two
-//! entries that mean one capture have one id. A line that is no such document is rejected with its number and what
-//! is wrong with it; of several causes, the first in the order line, url, timestamp, text.
+//! There are two classes of sources, by `kind` of the source manifest.
 //!
-//! A source file that is cut off or damaged fails the task, naming the byte: no part of it is lost in silence.
-//! Memory is one line ([`Limits::line_bytes`]), its document and the exchange's sort. O(n log n) in the documents.
+//! *Pages* (`c4`, `jsonl`, `parquet`) have text, url and time of a page whose images are yet to be found. They become
+//! `documents`, by SURT range, in key order: the text split into sentences, the time turned into the index's 14 digits
+//! of UTC, the id made of url and those digits, so that two entries that mean one capture have one id.
+//!
+//! *Interleaved* sources (`mmc4`, `obelics`, `warc`) name the images too. They become `outlines` and `candidates`
+//! right away, by a hash of the document's id, and the plan has no `locate`, `fetch` and `extract`. Such an id is made
+//! of url and place (the source file's name and the line, row or record in it), since these sources hold one page
+//! several times: no two documents of a source have one id.
+//!
+//! What is no document is rejected with its place and what is wrong with it. A source file that is cut off or damaged
+//! fails the task, naming the place: no part of it is lost in silence. What each kind reads is told in its file below
+//! `ingest/`. Memory is one document and the exchange's sort. O(n log n) in the documents.
 
+mod c4;
+mod documents;
+mod files;
+mod interleaved;
+mod jsonl;
+mod mmc4;
+mod obelics;
+mod parquet;
+mod rows;
 mod timestamp;
-
-use std::borrow::Cow;
-use std::io::Read;
+mod warc;
 
 use serde::{Deserialize, Serialize};
 use weft_core::context::Context;
-use weft_core::id::{ShardId, Space, document_id};
-use weft_core::limits::Limits;
-use weft_core::reject::{Reason, Reject, Unit};
+use weft_core::id::{ShardId, Space};
+use weft_core::reject::Unit;
 use weft_core::stage::{Flow, OutsideFile, Phase, Resources, Spec, Stage, StageError, Use};
 use weft_core::table::def;
-use weft_core::tables::{Documents, DocumentsRow};
+use weft_core::tables::{Candidates, Documents, Outlines};
 use weft_core::tally::Tally;
 
-use self::timestamp::digits_of;
+use self::documents::PageSink;
+use self::interleaved::InterleavedSink;
+pub use self::warc::Config as WarcConfig;
 use crate::crawl;
-use crate::evidence::clipped;
-use crate::formats::cdx::ClusterIndex;
-use crate::formats::lines::{Line, Lines};
-use crate::formats::outside::{open_file, with_causes};
-use crate::formats::surt_ranges::SurtRanges;
-use crate::formats::{sentences, surt};
+use crate::formats::index::CrawlIndex;
 
-/// Nothing about reading C4 is a matter of taste.
+/// The section `ingest` of a recipe. `kind` and `columns` are the source manifest's: they say what its files are, so
+/// they stand with them, and become part of this section (and of every fingerprint) when the recipe is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Config {
+    /// C4's JSON lines: `{text, timestamp, url}`.
+    C4(NoChoice),
+    /// JSON lines with these keys.
+    Jsonl(TableConfig),
+    /// Parquet with these columns.
+    Parquet(TableConfig),
+    /// MMC4's published JSON lines.
+    Mmc4(NoChoice),
+    /// OBELICS's published Parquet.
+    Obelics(NoChoice),
+    /// Web archives.
+    Warc(WarcConfig),
+}
+
+/// Nothing about reading this kind is a matter of taste.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {}
+#[serde(deny_unknown_fields)]
+pub struct NoChoice {}
+
+/// A source whose columns have names of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableConfig {
+    /// What the columns are called.
+    pub columns: Columns,
+}
+
+/// Which column holds what; all others are not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// The page's text.
+    pub text: String,
+    /// The page's url.
+    pub url: String,
+    /// When the page was captured. A text is an RFC 3339 time or 14 digits of UTC; a whole number counts seconds since
+    /// 1970; a timestamp of Parquet has its own unit.
+    pub timestamp: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::C4(NoChoice::default())
+    }
+}
+
+impl Config {
+    fn is_interleaved(&self) -> bool {
+        matches!(self, Self::Mmc4(_) | Self::Obelics(_) | Self::Warc(_))
+    }
+}
 
 /// The stage, opened.
 #[derive(Debug)]
 pub struct Ingest {
     sources: Vec<OutsideFile>,
-    cluster: ClusterIndex,
+    reader: Reader,
+}
+
+/// How a source file is read, and where its documents go.
+#[derive(Debug)]
+enum Reader {
+    Pages { form: PageForm, index: CrawlIndex },
+    Interleaved(InterleavedForm),
+}
+
+#[derive(Debug)]
+enum PageForm {
+    C4,
+    Jsonl(Columns),
+    Parquet(Columns),
+}
+
+#[derive(Debug)]
+enum InterleavedForm {
+    Mmc4,
+    Obelics,
+    Warc(warc::Archive),
 }
 
 impl Stage for Ingest {
@@ -50,59 +132,59 @@ impl Stage for Ingest {
     const VERSION: u32 = 1;
     type Config = Config;
 
-    fn spec(_config: &Config) -> Spec {
+    fn spec(config: &Config) -> Spec {
+        let kept = |unit, table| Flow { unit, reads: None, keeps: Some(table) };
+        let phase = |writes, flows| Phase { name: "", space: Space::Source, reads: vec![], writes, flows };
+        if config.is_interleaved() {
+            let (outlines, candidates) = (def::<Outlines>(), def::<Candidates>());
+            let flows = vec![kept(Unit::Documents, outlines), kept(Unit::References, candidates)];
+            return Spec { uses: vec![Use::Documents], phases: vec![phase(vec![outlines, candidates], flows)] };
+        }
         let documents = def::<Documents>();
         Spec {
             // The crawl's index gives the SURT ranges.
             uses: vec![Use::Documents, Use::Crawl],
-            phases: vec![Phase {
-                name: "",
-                space: Space::Source,
-                reads: vec![],
-                writes: vec![documents],
-                flows: vec![Flow { unit: Unit::Documents, reads: None, keeps: Some(documents) }],
-            }],
+            phases: vec![phase(vec![documents], vec![kept(Unit::Documents, documents)])],
         }
     }
 
-    fn open(_config: Config, resources: &Resources) -> Result<Self, StageError> {
-        let cluster = crawl::cluster(crawl::crawl(resources)?)?;
-        Ok(Self { sources: resources.documents.clone(), cluster })
+    fn open(config: Config, resources: &Resources) -> Result<Self, StageError> {
+        let pages = |form| -> Result<Reader, StageError> {
+            Ok(Reader::Pages { form, index: crawl::index(crawl::crawl(resources)?)? })
+        };
+        let reader = match config {
+            Config::C4(_) => pages(PageForm::C4)?,
+            Config::Jsonl(table) => pages(PageForm::Jsonl(table.columns))?,
+            Config::Parquet(table) => pages(PageForm::Parquet(table.columns))?,
+            Config::Mmc4(_) => Reader::Interleaved(InterleavedForm::Mmc4),
+            Config::Obelics(_) => Reader::Interleaved(InterleavedForm::Obelics),
+            Config::Warc(config) => Reader::Interleaved(InterleavedForm::Warc(warc::Archive::new(config))),
+        };
+        Ok(Self { sources: resources.documents.clone(), reader })
     }
 
     fn run(&self, shard: ShardId, context: &Context) -> Result<Tally, StageError> {
         let source = self.source(shard)?;
-        let ranges = SurtRanges::from_cluster(&self.cluster, context.shards.corpus);
-        let mut accounts = context.accounts(Self::NAME)?;
-        let mut documents = context.exchange::<Documents>()?;
-        let mut lines = open_lines(source, &context.limits)?;
-        for line_number in 1_u64.. {
-            let line = lines.next_line().map_err(|cause| StageError::Outside {
-                what: "source file",
-                place: format!("{} at byte {}", source.location.display(), cause.offset),
-                cause: format!("after {} whole lines: {}", line_number - 1, with_causes(&cause)),
-                way_out: "get the file again",
-                retry: false,
-            })?;
-            let Some(line) = line else { break };
-            accounts.read(Unit::Documents)?;
-            accounts.bytes(line.bytes());
-            match document_of(&line, &context.limits) {
-                Ok(document) => {
-                    documents.push(ranges.shard_of(&document.urlkey), &document.row())?;
-                    accounts.kept(Unit::Documents);
+        match &self.reader {
+            Reader::Pages { form, index } => {
+                let mut sink = PageSink::open(context, index)?;
+                match form {
+                    PageForm::C4 => c4::read(source, &context.limits, &mut sink)?,
+                    PageForm::Jsonl(columns) => jsonl::read(source, columns, &context.limits, &mut sink)?,
+                    PageForm::Parquet(columns) => parquet::read(source, columns, &context.limits, &mut sink)?,
                 }
-                Err(refusal) => accounts.reject(&Reject {
-                    unit: Unit::Documents,
-                    document_id: &refusal.document_id,
-                    image_url: None,
-                    reason: refusal.reason,
-                    evidence: format!("line {line_number}: {}", refusal.evidence),
-                })?,
+                sink.finish()
+            }
+            Reader::Interleaved(form) => {
+                let mut sink = InterleavedSink::open(context)?;
+                match form {
+                    InterleavedForm::Mmc4 => mmc4::read(source, &context.limits, &mut sink)?,
+                    InterleavedForm::Obelics => obelics::read(source, &context.limits, &mut sink)?,
+                    InterleavedForm::Warc(archive) => archive.read(source, &context.limits, &mut sink)?,
+                }
+                sink.finish()
             }
         }
-        context.commit(documents.finish())?;
-        accounts.finish()
     }
 }
 
@@ -119,246 +201,5 @@ impl Ingest {
     }
 }
 
-fn open_lines(source: &OutsideFile, limits: &Limits) -> Result<Lines<impl Read + use<>>, StageError> {
-    let place = || source.location.display().to_string();
-    let file = open_file(&source.location).map_err(|cause| cause.into_stage_error("source file", place()))?;
-    Lines::open(file, limits).map_err(|cause| StageError::Outside {
-        what: "source file",
-        place: place(),
-        cause: with_causes(&cause),
-        way_out: "check the disk",
-        retry: true,
-    })
-}
-
-/// A line as C4 writes it.
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    text: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    url: Cow<'a, str>,
-}
-
-/// A line that is a document.
-#[derive(Debug)]
-struct Document<'a> {
-    urlkey: String,
-    timestamp: String,
-    url: Cow<'a, str>,
-    document_id: String,
-    source_timestamp: Cow<'a, str>,
-    text: Cow<'a, str>,
-}
-
-impl Document<'_> {
-    fn row(&self) -> DocumentsRow<'_> {
-        DocumentsRow {
-            urlkey: &self.urlkey,
-            timestamp: &self.timestamp,
-            url: &self.url,
-            document_id: &self.document_id,
-            source_timestamp: &self.source_timestamp,
-            sentences: sentences::split(&self.text),
-        }
-    }
-}
-
-/// Why a line is no document.
-#[derive(Debug)]
-struct Refusal {
-    reason: Reason,
-    evidence: String,
-    /// Empty where url and timestamp are not known.
-    document_id: String,
-}
-
-fn refuse<T>(reason: Reason, evidence: String) -> Result<T, Refusal> {
-    Err(Refusal { reason, evidence, document_id: String::new() })
-}
-
-fn document_of<'a>(line: &Line<'a>, limits: &Limits) -> Result<Document<'a>, Refusal> {
-    let bytes = match line {
-        Line::Whole(bytes) => *bytes,
-        Line::TooLong { bytes } => {
-            return refuse(Reason::LineTooLong, format!("{bytes} bytes; line_bytes is {}", limits.line_bytes));
-        }
-    };
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(cause) => return refuse(Reason::NotUtf8, cause.to_string()),
-    };
-    let entry: Entry<'a> = match serde_json::from_str(text) {
-        Ok(entry) => entry,
-        // The parser counts lines too, and always the first.
-        Err(cause) => return refuse(Reason::BadLine, clipped(&cause.to_string().replace(" at line 1 ", " at "))),
-    };
-    let Some(urlkey) = surt::urlkey(&entry.url) else {
-        return refuse(Reason::BadUrl, format!("`{}`", clipped(&entry.url)));
-    };
-    let Some(timestamp) = digits_of(&entry.timestamp) else {
-        return refuse(Reason::BadTimestamp, format!("`{}`", clipped(&entry.timestamp)));
-    };
-    let document_id = document_id(&entry.url, &timestamp);
-    // Control characters alone make no sentence either.
-    if entry.text.chars().all(|c| c.is_whitespace() || c.is_control()) {
-        let evidence = format!("`{}` has a text of {} bytes, all blank", clipped(&entry.url), entry.text.len());
-        return Err(Refusal { reason: Reason::NoText, evidence, document_id });
-    }
-    Ok(Document { urlkey, timestamp, url: entry.url, document_id, source_timestamp: entry.timestamp, text: entry.text })
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::path::Path;
-
-    use weft_core::stage::Crawl;
-    use weft_core::tables::Rejects;
-    use weft_core::testing;
-
-    use super::*;
-
-    const DOCUMENT: &str =
-        r#"{"text": "One. Two is more.\nThree", "timestamp": "2019-04-18T12:57:54Z", "url": "http://www.b.example/x"}"#;
-
-    fn file(folder: &Path, name: &str, bytes: &[u8]) -> OutsideFile {
-        let location = folder.join(name);
-        let mut file = std::fs::File::options().write(true).create_new(true).open(&location).unwrap();
-        file.write_all(bytes).unwrap();
-        let bytes = u64::try_from(bytes.len()).unwrap();
-        OutsideFile { name: name.to_owned(), location, digest: String::new(), bytes }
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    /// Ingests a file of these bytes into two corpus shards, cut at `example,m)/`.
-    fn ingest(bytes: &[u8], limits: Limits) -> (Context, Result<Tally, StageError>) {
-        let folder = tempfile::tempdir().unwrap();
-        let summary =
-            "example,a)/ 20190101000000\tcdx-00000.gz\t0\t9\t1\nexample,m)/ 20190101000000\tcdx-00000.gz\t9\t9\t2\n";
-        let resources = Resources {
-            documents: vec![file(folder.path(), "source", bytes)],
-            crawl: Some(Crawl {
-                name: "test".to_owned(),
-                root: String::new(),
-                index: String::new(),
-                cluster: file(folder.path(), "cluster.idx", summary.as_bytes()),
-            }),
-            ..Resources::default()
-        };
-        let mut context = testing::context();
-        context.shards.corpus = 2;
-        context.limits = limits;
-        let stage = Ingest::open(Config::default(), &resources).unwrap();
-        let tally = stage.run(ShardId(0), &context);
-        (context, tally)
-    }
-
-    fn rejects(context: &Context) -> Vec<(String, String)> {
-        testing::written::<Rejects, _>(context, |row| (row.reason.to_owned(), row.evidence.to_owned()))
-    }
-
-    #[test]
-    fn a_document_gets_key_time_id_and_sentences() {
-        let (context, tally) = ingest(DOCUMENT.as_bytes(), Limits::default());
-        assert_eq!(tally.unwrap().counts[&Unit::Documents].kept, 1);
-        let rows = testing::written::<Documents, _>(&context, |row| {
-            let names = [row.urlkey, row.timestamp, row.url, row.source_timestamp].map(str::to_owned);
-            (names, row.document_id.to_owned(), row.sentences.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
-        });
-        let url = "http://www.b.example/x";
-        assert_eq!(rows[0].0, ["example,b)/x", "20190418125754", url, "2019-04-18T12:57:54Z"]);
-        assert_eq!(rows[0].1, document_id(url, "20190418125754"));
-        assert_eq!(rows[0].2, ["One.", "Two is more.", "Three"]);
-    }
-
-    #[test]
-    fn gzip_and_plain_files_give_the_same_table() {
-        let source = [DOCUMENT, DOCUMENT, ""].join("\n");
-        // Two members, the border inside a line.
-        let (first, second) = source.as_bytes().split_at(40);
-        let members = [gzip(first), gzip(second)].concat();
-        let digests = [source.as_bytes(), &members].map(|bytes| {
-            let (context, tally) = ingest(bytes, Limits::default());
-            assert_eq!(tally.unwrap().counts[&Unit::Documents].kept, 2);
-            let outputs = context.outputs.lock().unwrap();
-            outputs.iter().map(|output| output.blake3.clone()).collect::<Vec<_>>()
-        });
-        assert_eq!(digests[0], digests[1]);
-    }
-
-    #[test]
-    fn documents_go_to_the_shard_of_their_surt_range() {
-        let other = DOCUMENT.replace("b.example", "n.example");
-        let (context, _) = ingest([&other, DOCUMENT].join("\n").as_bytes(), Limits::default());
-        let outputs = context.outputs.lock().unwrap();
-        let output = outputs.iter().find(|output| output.table == "documents").unwrap();
-        let shards: Vec<(u32, u64)> =
-            output.directory.iter().flatten().map(|entry| (entry.shard.0, entry.rows)).collect();
-        assert_eq!(shards, [(0, 1), (1, 1)]);
-    }
-
-    #[test]
-    fn each_bad_line_is_rejected_with_its_number_and_the_rest_is_kept() {
-        let long = format!("{{\"text\": \"{}\"}}", "x".repeat(300));
-        let lines: [&[u8]; 10] = [
-            b"not json",
-            br#"{"text": "t", "timestamp": "2019-04-18T12:57:54Z"}"#,
-            br#"{"text": "t", "timestamp": "2019-04-18T12:57:54Z", "url": ""}"#,
-            br#"{"text": "t", "timestamp": "yesterday", "url": "http://b.example/"}"#,
-            br#"{"text": " \u001c", "timestamp": "2019-04-18T12:57:54Z", "url": "http://b.example/"}"#,
-            b"{\"text\": \"\xff\"}",
-            long.as_bytes(),
-            b"",
-            br#"{"text": null, "timestamp": "2019-04-18T12:57:54Z", "url": "http://b.example/"}"#,
-            DOCUMENT.as_bytes(),
-        ];
-        let limits = Limits { line_bytes: 200, ..Limits::default() };
-        let (context, tally) = ingest(&lines.join(&b'\n'), limits);
-        let tally = tally.unwrap();
-        assert_eq!((tally.counts[&Unit::Documents].read, tally.counts[&Unit::Documents].kept), (10, 1));
-        let expected = [
-            ("bad_line", "line 1: expected ident at column 2"),
-            ("bad_line", "line 2: missing field `url` at column 50"),
-            ("bad_url", "line 3: ``"),
-            ("bad_timestamp", "line 4: `yesterday`"),
-            ("no_text", "line 5: `http://b.example/` has a text of 2 bytes, all blank"),
-            ("not_utf8", "line 6: invalid utf-8 sequence of 1 bytes from index 10"),
-            ("line_too_long", "line 7: 312 bytes; line_bytes is 200"),
-            ("bad_line", "line 8: EOF while parsing a value at column 0"),
-            ("bad_line", "line 9: invalid type: null, expected a string at column 13"),
-        ];
-        let rejects = rejects(&context);
-        for ((reason, evidence), expected) in rejects.iter().zip(expected) {
-            assert_eq!((reason.as_str(), evidence.as_str()), expected);
-        }
-        assert_eq!(rejects.len(), expected.len());
-    }
-
-    #[test]
-    fn a_source_file_that_is_cut_off_fails_the_task_and_names_the_byte() {
-        let whole = gzip(DOCUMENT.repeat(50).as_bytes());
-        let cut = &whole[..whole.len() - 12];
-        let (_, result) = ingest(cut, Limits::default());
-        let message = result.unwrap_err().to_string();
-        assert!(message.contains(&format!("source at byte {}", cut.len())), "{message}");
-        assert!(message.contains("is cut off"), "{message}");
-        let (_, result) = ingest(&[&whole[..], b"more"].concat(), Limits::default());
-        let message = result.unwrap_err().to_string();
-        assert!(message.contains(&format!("no gzip member begins at offset {}", whole.len())), "{message}");
-    }
-
-    #[test]
-    fn a_bomb_in_a_source_file_fails_the_task() {
-        let bomb = gzip(&vec![b' '; 8 << 20]);
-        let (_, result) = ingest(&bomb, Limits { inflate_ratio: 100, ..Limits::default() });
-        assert!(result.unwrap_err().to_string().contains("inflate_ratio exceeds the limit of 100"));
-    }
-}
+mod tests;

@@ -20,6 +20,8 @@ mod joins;
 pub mod locate;
 pub mod matching;
 pub mod measure;
+pub mod references;
+mod response;
 pub mod select;
 
 #[cfg(test)]

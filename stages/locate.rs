@@ -1,53 +1,87 @@
 //! Finds the capture of each document by walking documents and the crawl's index side by side.
 //!
-//! Reads `documents` of one SURT range, merged in key order; writes `captures` to the crawl shard of the WARC file
-//! (the hash of its name). Reads those blocks of the ZipNum index that may hold a document's urlkey, each at most
-//! once. A capture fits when its url is the document's, byte for byte, its 14 digits are the document's, and its
-//! status is 200 (C4's `(url, timestamp)` names one capture: `c4_utils.py`). There is no fall-back yet: a second's
-//! difference or another scheme is a miss that names what was there.
+//! Reads `documents` of one SURT range, merged in key order, twice: their keys alone to see which blocks of the index
+//! are needed, then whole. Writes `captures` to the crawl shard of the WARC file (the hash of its name). The index is
+//! in either of Common Crawl's forms (`formats/index.rs`): of a ZipNum index neighbouring blocks are read as one
+//! range, ahead of the walk; of a columnar one, row groups in windows. A block is read at most once, and not at all
+//! where no document can be in it.
 //!
-//! When several lines fit: with one payload digest they are one capture, and the first by (filename, offset) is
-//! taken, counted as `identical_captures`; with several digests the document is rejected as ambiguous. A miss has
-//! the reason that comes furthest: no line of the urlkey, none of this url, none at this time, a status that is not
-//! 200. O(documents + lines of the blocks read); memory is one block and one urlkey's captures.
+//! C4's `(url, timestamp)` names one capture (`c4_utils.py`); what fits, which fall-backs there are, and what a miss
+//! is called stands in `choice.rs`. A fall-back is off unless the recipe names it; each is counted under its name, and
+//! `captures` says of each row what it was `matched_by`.
 //!
-//! Thin: over http each block is a request of its own.
+//! A document whose key may lie in a block that is damaged or not there is rejected as `index_block_damaged`, and the
+//! shard goes on. When more than `max_failed_share` of the blocks that a task needs (of at least [`JUDGED_BLOCKS`]) are
+//! at fault, the task fails and names the first: index and summary do not belong together. A server that fails or
+//! forbids fails the task, too.
+//!
+//! O(documents + lines of the blocks read); memory is three ranges and one block, or the windows of the row groups
+//! that the walk stands in, one urlkey's captures, and a byte a block of the index.
+
+mod choice;
+mod faulty;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weft_core::context::Context;
+use weft_core::context::{Accounts, Context};
 use weft_core::id::{ShardId, Space, hash_shard};
-use weft_core::limits::{LimitExceeded, Limits};
 use weft_core::reject::{Reason, Reject, Unit};
 use weft_core::stage::{Flow, Phase, Resources, Spec, Stage, StageError, Use};
 use weft_core::table::def;
 use weft_core::tables::{Captures, CapturesRow, Documents, DocumentsRow};
 use weft_core::tally::Tally;
+use weft_core::write::ExchangeWriter;
 
+pub use self::choice::Fallback;
+use self::choice::{Fitting, Miss, Wanted, choose, digest_of};
+use self::faulty::Faulty;
+pub use self::faulty::JUDGED_BLOCKS;
 use crate::crawl;
-use crate::evidence::clipped;
-use crate::formats::cdx::{BlockRef, CaptureLine, CdxError, ClusterIndex, IndexWalk, ReadError};
-use crate::formats::outside::{OutsideError, OutsideRoot, with_causes};
+use crate::formats::index::{Cost, CrawlIndex, Fault, Needed, Reading, Walk};
+use crate::formats::outside::{OutsideRoot, with_causes};
 
-/// Lines of the index that a reject quotes.
-const QUOTED_CAPTURES: usize = 3;
+weft_core::table! {
+    /// What finding the needed blocks of the index takes of `documents`.
+    pub struct DocumentKeys, DocumentKeysRow = "documents" v1 in Corpus by ["urlkey"] {
+        /// Common Crawl's SURT key of the url.
+        urlkey: Text,
+    }
+}
 
-/// A capture is one by its url and time: nothing to choose.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What may stand in for an exact capture, and how the index is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {}
+pub struct Config {
+    /// Fall-backs in the order of their trial; none by default. From the surest to the boldest: `within_a_second`,
+    /// `same_urlkey`, `revisit`, `same_digest`.
+    pub fallbacks: Vec<Fallback>,
+    /// Share of the blocks that a task needs, in [0, 1], that may be damaged or not there before the task fails.
+    pub max_failed_share: f64,
+    /// Two needed blocks are read as one range when at most this many bytes lie between them.
+    pub coalesce_gap_bytes: u64,
+    /// Bytes of one request to the index, unless one block is larger.
+    pub request_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // A block of Common Crawl's has about 0.25 MB: a gap of a few costs less than a request of its own.
+        Self { fallbacks: Vec::new(), max_failed_share: 0.1, coalesce_gap_bytes: 1 << 20, request_bytes: 4 << 20 }
+    }
+}
 
 /// The stage, opened.
 #[derive(Debug)]
 pub struct Locate {
-    root: OutsideRoot,
-    /// Folder of the index below the root.
-    index: String,
-    cluster: ClusterIndex,
+    config: Config,
+    root: Arc<OutsideRoot>,
+    index: CrawlIndex,
 }
 
 impl Stage for Locate {
     const NAME: &'static str = "locate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type Config = Config;
 
     fn spec(_config: &Config) -> Spec {
@@ -64,155 +98,155 @@ impl Stage for Locate {
         }
     }
 
-    fn open(_config: Config, resources: &Resources) -> Result<Self, StageError> {
+    fn open(config: Config, resources: &Resources) -> Result<Self, StageError> {
+        check(&config)?;
         let crawl = crawl::crawl(resources)?;
-        let index = crawl.index.trim_end_matches('/').to_owned();
-        Ok(Self { root: crawl::root(crawl, resources)?, index, cluster: crawl::cluster(crawl)? })
+        let root = Arc::new(crawl::root(crawl, resources)?);
+        Ok(Self { config, root, index: crawl::index(crawl)? })
     }
 
     fn run(&self, _shard: ShardId, context: &Context) -> Result<Tally, StageError> {
-        let mut documents = context.rows::<Documents>()?;
-        let mut captures = context.exchange::<Captures>()?;
-        let mut accounts = context.accounts(Self::NAME)?;
-        let limits = &context.limits;
-        let mut walk = IndexWalk::new(&self.cluster, limits.clone(), |block| self.read_block(block, limits));
-        let mut bytes_before = 0;
-        let mut before = (String::new(), String::new());
-        while let Some(document) = documents.next()? {
-            accounts.read(Unit::Documents)?;
-            let is_repeated = before.0 == document.url && before.1 == document.timestamp;
-            let verdict = if is_repeated {
-                Err((Reason::DuplicateDocument, "the entry before has this url and timestamp".to_owned()))
-            } else {
-                let lines = walk.captures_of(document.urlkey).map_err(|cause| self.failed(&cause))?;
-                capture_of(&document, lines)
-            };
-            match verdict {
-                Ok(fitting) => {
-                    let shard = hash_shard(&fitting.capture.filename, context.shards.crawl);
-                    captures.push(shard, &row_of(&document, fitting.capture))?;
-                    accounts.kept(Unit::Documents);
-                    if fitting.lines > 1 {
-                        accounts.fact("identical_captures", 1);
-                    }
-                }
-                Err((reason, evidence)) => accounts.reject(&Reject {
-                    unit: Unit::Documents,
-                    document_id: document.document_id,
-                    image_url: None,
-                    reason,
-                    evidence,
-                })?,
-            }
-            accounts.bytes(walk.bytes_read() - bytes_before);
-            bytes_before = walk.bytes_read();
-            before = (document.url.to_owned(), document.timestamp.to_owned());
-        }
-        accounts.fact("index_blocks_read", walk.blocks_read());
-        accounts.fact("index_bytes", walk.bytes_read());
-        context.commit(captures.finish())?;
-        accounts.finish()
+        let needed = self.needed_blocks(context)?;
+        let mut task = Task {
+            captures: context.exchange::<Captures>()?,
+            accounts: context.accounts(Self::NAME)?,
+            faulty: Faulty::new(needed.len(), self.config.max_failed_share),
+            crawl_shards: context.shards.crawl,
+            cost: Cost::default(),
+        };
+        let reading =
+            Reading { gap_bytes: self.config.coalesce_gap_bytes, request_bytes: self.config.request_bytes.max(1) };
+        std::thread::scope(|scope| {
+            let mut walk = Walk::start(scope, &self.index, &needed, &self.root, reading, &context.limits);
+            self.walk_documents(context, &mut walk, &mut task)
+        })?;
+        task.finish(context)
     }
+}
+
+fn check(config: &Config) -> Result<(), StageError> {
+    let unusable = |cause: String, way_out| StageError::Outside {
+        what: "section",
+        place: Locate::NAME.to_owned(),
+        cause,
+        way_out,
+        retry: false,
+    };
+    if !(0.0..=1.0).contains(&config.max_failed_share) {
+        let cause = format!("max_failed_share is {}", config.max_failed_share);
+        return Err(unusable(cause, "give it a share from 0 to 1"));
+    }
+    for (position, fallback) in config.fallbacks.iter().enumerate() {
+        if config.fallbacks.iter().take(position).any(|earlier| earlier == fallback) {
+            return Err(unusable(format!("fallbacks names {} twice", fallback.name()), "name it once"));
+        }
+    }
+    Ok(())
 }
 
 impl Locate {
-    fn path_of(&self, shard: &str) -> String {
-        if self.index.is_empty() { shard.to_owned() } else { format!("{}/{shard}", self.index) }
-    }
-
-    fn read_block(&self, block: &BlockRef, limits: &Limits) -> Result<Vec<u8>, ReadError> {
-        // The summary comes from outside too: its lengths are not to be trusted with memory.
-        if block.length > limits.record_bytes {
-            return Err(LimitExceeded { what: "record_bytes", limit: limits.record_bytes }.into());
+    /// The blocks that some document of the shard may be in.
+    fn needed_blocks(&self, context: &Context) -> Result<Vec<usize>, StageError> {
+        let mut keys = context.rows::<DocumentKeys>()?;
+        let mut needed = Needed::new(&self.index);
+        while let Some(row) = keys.next()? {
+            needed.mark(row.urlkey);
         }
-        Ok(self.root.read_range(&self.path_of(&block.shard), block.offset, block.length)?)
+        context.check_cancelled()?;
+        Ok(needed.blocks())
     }
 
-    /// An index that cannot be read is no document's fault.
-    fn failed(&self, cause: &CdxError) -> StageError {
-        let outside = match cause {
-            CdxError::ReadBlock { source, .. } => source.downcast_ref::<OutsideError>(),
-            _ => None,
-        };
-        let place = match cause {
-            CdxError::ReadBlock { shard, offset, .. }
-            | CdxError::DamagedBlock { shard, offset, .. }
-            | CdxError::BadBlockLine { shard, offset, .. } => {
-                format!("{} at byte {offset}", self.root.place(&self.path_of(shard)))
+    fn walk_documents(&self, context: &Context, walk: &mut Walk<'_>, task: &mut Task<'_>) -> Result<(), StageError> {
+        let mut documents = context.rows::<Documents>()?;
+        let mut before = (String::new(), String::new());
+        while let Some(document) = documents.next()? {
+            task.accounts.read(Unit::Documents)?;
+            let is_repeated = before.0 == document.url && before.1 == document.timestamp;
+            if is_repeated {
+                let evidence = "the entry before has this url and timestamp".to_owned();
+                task.settle(&document, Err((Reason::DuplicateDocument, evidence)))?;
+                continue;
             }
-            _ => self.root.place(&self.index),
-        };
-        StageError::Outside {
-            what: "index",
-            place,
-            cause: with_causes(cause),
-            way_out: outside
-                .map_or("get the index and its cluster.idx again, both of one crawl", OutsideError::way_out),
-            retry: outside.is_some_and(OutsideError::is_retryable),
+            match walk.captures_of(document.urlkey) {
+                Ok(lines) => {
+                    let wanted = Wanted { urlkey: document.urlkey, url: document.url, timestamp: document.timestamp };
+                    task.settle(&document, choose(wanted, lines, &self.config.fallbacks))?;
+                }
+                Err(Fault::Block(fault)) => {
+                    task.faulty.add(&fault)?;
+                    let evidence = format!("{}: {}", fault.place, fault.cause);
+                    task.settle(&document, Err((Reason::IndexBlockDamaged, evidence)))?;
+                }
+                Err(Fault::Outside { place, cause }) => {
+                    return Err(StageError::Outside {
+                        what: "index",
+                        place,
+                        cause: with_causes(&*cause),
+                        way_out: cause.way_out(),
+                        retry: cause.is_retryable(),
+                    });
+                }
+            }
+            task.spent(walk.cost());
+            before = (document.url.to_owned(), document.timestamp.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// One shard at work.
+struct Task<'c> {
+    captures: ExchangeWriter<Captures>,
+    accounts: Accounts<'c>,
+    faulty: Faulty,
+    crawl_shards: u32,
+    cost: Cost,
+}
+
+impl Task<'_> {
+    /// Writes and counts what became of a document.
+    fn settle(&mut self, document: &DocumentsRow<'_>, verdict: Result<Fitting<'_>, Miss>) -> Result<(), StageError> {
+        match verdict {
+            Ok(fitting) => {
+                let shard = hash_shard(&fitting.capture.filename, self.crawl_shards);
+                self.captures.push(shard, &row_of(document, &fitting))?;
+                self.accounts.kept(Unit::Documents);
+                if let Some(fallback) = fitting.fallback {
+                    self.accounts.fact(fallback.name(), 1);
+                }
+                if fitting.lines > 1 {
+                    self.accounts.fact("identical_captures", 1);
+                }
+                Ok(())
+            }
+            Err((reason, evidence)) => self.accounts.reject(&Reject {
+                unit: Unit::Documents,
+                document_id: document.document_id,
+                image_url: None,
+                reason,
+                evidence,
+            }),
         }
     }
-}
 
-/// The capture to take, and how many lines of the index fit.
-#[derive(Debug)]
-struct Fitting<'l> {
-    capture: &'l CaptureLine,
-    lines: usize,
-}
-
-/// The capture among the lines of the document's urlkey that is the document's, or why there is none.
-fn capture_of<'l>(document: &DocumentsRow<'_>, lines: &'l [CaptureLine]) -> Result<Fitting<'l>, (Reason, String)> {
-    let Some(first) = lines.first() else {
-        return Err((Reason::UrlNotInIndex, format!("no line of `{}`", clipped(document.urlkey))));
-    };
-    let of_url: Vec<&CaptureLine> = lines.iter().filter(|line| line.url == document.url).collect();
-    if of_url.is_empty() {
-        let evidence = format!("`{}` has {}", clipped(&first.urlkey), quoted(lines.iter()));
-        return Err((Reason::SameUrlkeyOtherUrl, evidence));
+    fn spent(&mut self, cost: Cost) {
+        self.accounts.bytes(cost.bytes - self.cost.bytes);
+        self.cost = cost;
     }
-    let at_time: Vec<&CaptureLine> =
-        of_url.iter().copied().filter(|line| line.timestamp == document.timestamp).collect();
-    let Some(first) = at_time.first() else {
-        let evidence = format!("not at {}, but {}", document.timestamp, quoted(of_url.into_iter()));
-        return Err((Reason::TimestampNotInIndex, evidence));
-    };
-    let mut fitting: Vec<&CaptureLine> = at_time.iter().copied().filter(|line| line.status == Some(200)).collect();
-    fitting.sort_by_key(|line| (&line.filename, line.offset));
-    fitting.dedup_by_key(|line| (&line.filename, line.offset));
-    let Some(capture) = fitting.first() else {
-        // A line without a status is of a record that answers no request.
-        let reason = first.status.map_or(Reason::NotAResponse, Reason::Status);
-        return Err((reason, quoted(at_time.into_iter())));
-    };
-    let digest = digest_of(capture);
-    let is_one_payload = digest.is_some() && fitting.iter().all(|line| digest_of(line) == digest);
-    if fitting.len() > 1 && !is_one_payload {
-        return Err((Reason::AmbiguousCapture, quoted(fitting.into_iter())));
+
+    fn finish(mut self, context: &Context) -> Result<Tally, StageError> {
+        self.accounts.fact("index_requests", self.cost.requests);
+        self.accounts.fact("index_bytes", self.cost.bytes);
+        self.accounts.fact("index_blocks_read", self.cost.blocks);
+        self.accounts.fact("index_lines", self.cost.lines);
+        self.accounts.fact("index_blocks_damaged", self.faulty.count());
+        context.commit(self.captures.finish())?;
+        self.accounts.finish()
     }
-    Ok(Fitting { capture, lines: fitting.len() })
 }
 
-/// The payload's digest; indexes write a dash where they have none.
-fn digest_of(line: &CaptureLine) -> Option<&str> {
-    line.digest.as_deref().filter(|digest| !digest.is_empty() && *digest != "-")
-}
-
-/// The first few lines as a person would look them up, and how many there are.
-fn quoted<'l>(lines: impl ExactSizeIterator<Item = &'l CaptureLine>) -> String {
-    let count = lines.len();
-    let quoted = lines.take(QUOTED_CAPTURES).map(|line| {
-        let status = line.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-        let CaptureLine { timestamp, url, filename, offset, .. } = line;
-        format!("{timestamp} {status} {} ({} at {offset})", clipped(url), clipped(filename))
-    });
-    let mut text = quoted.collect::<Vec<_>>().join(", ");
-    if count > QUOTED_CAPTURES {
-        text = format!("{text} and {} more", count - QUOTED_CAPTURES);
-    }
-    text
-}
-
-fn row_of<'r>(document: &'r DocumentsRow<'_>, capture: &'r CaptureLine) -> CapturesRow<'r> {
+fn row_of<'r>(document: &'r DocumentsRow<'_>, fitting: &Fitting<'r>) -> CapturesRow<'r> {
+    let capture = fitting.capture;
     CapturesRow {
         filename: &capture.filename,
         offset: capture.offset,
@@ -220,6 +254,9 @@ fn row_of<'r>(document: &'r DocumentsRow<'_>, capture: &'r CaptureLine) -> Captu
         length: capture.length,
         digest: digest_of(capture),
         mime_detected: capture.mime_detected.as_deref(),
+        matched_by: fitting.fallback.map_or("exact", Fallback::name),
+        capture_url: Some(capture.url.as_str()).filter(|url| *url != document.url),
+        capture_timestamp: Some(capture.timestamp.as_str()).filter(|timestamp| *timestamp != document.timestamp),
         url: document.url,
         timestamp: document.timestamp,
         source_timestamp: document.source_timestamp,

@@ -150,8 +150,21 @@ struct Cost {
 struct Solution {
     row_price: Vec<f64>,
     column_price: Vec<f64>,
-    column_of_row: Vec<Option<usize>>,
     row_of_column: Vec<Option<usize>>,
+}
+
+/// What the search for one path knows of each column; one for all paths, so that nothing is allocated anew.
+struct Search {
+    /// Cost of the cheapest path to the column; infinite once it is visited.
+    path_cost: Vec<f64>,
+    /// The row before the column on that path.
+    row_before: Vec<usize>,
+    /// The column's price; minus infinity once it is visited, so that no path to it is ever cheaper.
+    open_price: Vec<f64>,
+    /// Rows in the order of their visits.
+    rows: Vec<usize>,
+    /// Columns in the order of their visits and the costs of their paths: each leads to the row of the next visit.
+    columns: Vec<(usize, f64)>,
 }
 
 /// The column of each row at the least total cost.
@@ -159,49 +172,44 @@ fn solve(cost: &Cost) -> Vec<usize> {
     let mut solution = Solution {
         row_price: vec![0.0; cost.rows],
         column_price: vec![0.0; cost.columns],
-        column_of_row: vec![None; cost.rows],
         row_of_column: vec![None; cost.columns],
     };
+    let mut search = Search {
+        path_cost: vec![0.0; cost.columns],
+        row_before: vec![0; cost.columns],
+        open_price: vec![0.0; cost.columns],
+        rows: Vec::new(),
+        columns: Vec::new(),
+    };
+    let mut column_of_row = vec![None; cost.rows];
     for row in 0..cost.rows {
-        assign_row(cost, &mut solution, row);
+        assign_row(cost, &mut solution, &mut search, &mut column_of_row, row);
     }
-    solution.column_of_row.into_iter().map(|column| column.expect("every row has been assigned")).collect()
+    column_of_row.into_iter().map(|column| column.expect("every row has been assigned")).collect()
 }
 
 /// Assigns `new_row` along the cheapest alternating path to a free column, and updates the prices.
-fn assign_row(cost: &Cost, solution: &mut Solution, new_row: usize) {
-    let mut path_cost = vec![f64::INFINITY; cost.columns];
-    let mut row_before: Vec<Option<usize>> = vec![None; cost.columns];
-    let mut visited_rows = Vec::new();
-    let mut visited_columns = Vec::new();
-    // Columns not yet visited, from the last to the first: with the comparison below, of equal free columns
-    // the lowest is chosen.
-    let mut remaining: Vec<usize> = (0..cost.columns).rev().collect();
+fn assign_row(
+    cost: &Cost,
+    solution: &mut Solution,
+    search: &mut Search,
+    column_of_row: &mut [Option<usize>],
+    new_row: usize,
+) {
+    search.path_cost.fill(f64::INFINITY);
+    search.open_price.copy_from_slice(&solution.column_price);
+    search.rows.clear();
+    search.columns.clear();
     let mut row = new_row;
     let mut lowest = 0.0;
     let sink = loop {
-        visited_rows.push(row);
-        let reached = lowest;
-        let mut nearest = None;
-        lowest = f64::INFINITY;
-        for (at, &column) in remaining.iter().enumerate() {
-            let through_row = reached + cost.values[row * cost.columns + column]
-                - solution.row_price[row]
-                - solution.column_price[column];
-            if through_row < path_cost[column] {
-                row_before[column] = Some(row);
-                path_cost[column] = through_row;
-            }
-            #[expect(clippy::float_cmp, reason = "an exact tie goes to a free column, which ends the path")]
-            let ends_here = path_cost[column] == lowest && solution.row_of_column[column].is_none();
-            if path_cost[column] < lowest || ends_here {
-                lowest = path_cost[column];
-                nearest = Some(at);
-            }
-        }
-        let nearest = nearest.expect("costs are finite and a free column remains");
-        let column = remaining.swap_remove(nearest);
-        visited_columns.push(column);
+        search.rows.push(row);
+        let costs = &cost.values[row * cost.columns..(row + 1) * cost.columns];
+        lowest = search.relax(costs, row, lowest, solution.row_price[row]);
+        let column = search.nearest(lowest, &solution.row_of_column);
+        search.columns.push((column, lowest));
+        search.path_cost[column] = f64::INFINITY;
+        search.open_price[column] = f64::NEG_INFINITY;
         match solution.row_of_column[column] {
             Some(owner) => row = owner,
             None => break column,
@@ -209,27 +217,95 @@ fn assign_row(cost: &Cost, solution: &mut Solution, new_row: usize) {
     };
 
     solution.row_price[new_row] += lowest;
-    for &row in &visited_rows {
-        if row != new_row {
-            let column = solution.column_of_row[row].expect("a visited row owns the column that led to it");
-            solution.row_price[row] += lowest - path_cost[column];
-        }
+    for (&row, &(_, path_cost)) in search.rows.iter().skip(1).zip(&search.columns) {
+        solution.row_price[row] += lowest - path_cost;
     }
-    for &column in &visited_columns {
-        solution.column_price[column] -= lowest - path_cost[column];
+    for &(column, path_cost) in &search.columns {
+        solution.column_price[column] -= lowest - path_cost;
     }
 
     // Each row on the path gives its column to the row behind it and takes the one ahead.
     let mut column = sink;
     loop {
-        let row = row_before[column].expect("a column on the path was reached from a row");
+        let row = search.row_before[column];
         solution.row_of_column[column] = Some(row);
-        match solution.column_of_row[row].replace(column) {
+        match column_of_row[row].replace(column) {
             Some(given_up) => column = given_up,
             None => break,
         }
     }
 }
+
+/// Columns that are compared at a time, in vector registers.
+const LANES: usize = 4;
+
+impl Search {
+    /// Notes for each column whether the path through `row`, which costs `reached` up to there, is cheaper: the
+    /// least cost of any path to a column not visited.
+    fn relax(&mut self, costs: &[f64], row: usize, reached: f64, row_price: f64) -> f64 {
+        // The order of the operations is SciPy's: it decides the last bit, and with it what is a tie.
+        let through = |cost: f64, price: f64| reached + cost - row_price - price;
+        let mut lowest = [f64::INFINITY; LANES];
+        let (costs, last_costs) = costs.as_chunks::<LANES>();
+        let (prices, last_prices) = self.open_price.as_chunks::<LANES>();
+        let (paths, last_paths) = self.path_cost.as_chunks_mut::<LANES>();
+        let (befores, last_befores) = self.row_before.as_chunks_mut::<LANES>();
+        for (((costs, prices), paths), befores) in costs.iter().zip(prices).zip(paths).zip(befores) {
+            for lane in 0..LANES {
+                let through = through(costs[lane], prices[lane]);
+                let is_cheaper = through < paths[lane];
+                paths[lane] = if is_cheaper { through } else { paths[lane] };
+                befores[lane] = if is_cheaper { row } else { befores[lane] };
+                lowest[lane] = if paths[lane] < lowest[lane] { paths[lane] } else { lowest[lane] };
+            }
+        }
+        let mut lowest = lowest.into_iter().fold(f64::INFINITY, f64::min);
+        for (((cost, price), path), before) in last_costs.iter().zip(last_prices).zip(last_paths).zip(last_befores) {
+            let through = through(*cost, *price);
+            if through < *path {
+                *path = through;
+                *before = row;
+            }
+            lowest = lowest.min(*path);
+        }
+        lowest
+    }
+
+    /// The column to visit next, among those whose paths cost `lowest`.
+    #[expect(clippy::float_cmp, reason = "the lowest is one of the costs, and ties are exact ones")]
+    fn nearest(&self, lowest: f64, row_of_column: &[Option<usize>]) -> usize {
+        let ties = self.path_cost.iter().filter(|cost| **cost == lowest).count();
+        let first = self.path_cost.iter().position(|cost| *cost == lowest);
+        let first = first.expect("costs are finite and a free column remains");
+        if ties == 1 {
+            return first;
+        }
+        // As SciPy has it: a free column ends the path, the last of them in its order; else the first column in it.
+        let equals: Vec<usize> =
+            self.open_columns().into_iter().filter(|column| self.path_cost[*column] == lowest).collect();
+        let last_free = equals.iter().rev().find(|column| row_of_column[**column].is_none());
+        last_free.or(equals.first()).copied().unwrap_or(first)
+    }
+
+    /// The columns not yet visited in `SciPy`'s order: from the last to the first, where the last in the list takes
+    /// the place of each that was visited.
+    fn open_columns(&self) -> Vec<usize> {
+        let count = self.path_cost.len();
+        let mut open: Vec<usize> = (0..count).rev().collect();
+        let mut place_of = open.clone();
+        for &(column, _) in &self.columns {
+            let place = place_of[column];
+            open.swap_remove(place);
+            if let Some(moved) = open.get(place) {
+                place_of[*moved] = place;
+            }
+        }
+        open
+    }
+}
+
+#[cfg(test)]
+mod plain;
 
 #[cfg(test)]
 mod tests {
@@ -339,6 +415,19 @@ mod tests {
             };
             let total: f64 = assigned.iter().enumerate().map(|(image, s)| value(image, s.0)).sum();
             assert!((total - expected).abs() < 1e-9, "case {case}: {total} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn columns_are_those_of_the_plain_solver_also_where_costs_tie() {
+        let mut numbers = Numbers(11);
+        for case in 0..600 {
+            let rows = 1 + numbers.below(24);
+            let columns = rows + numbers.below(30);
+            let steps = [2, 5, 30, 100_000][case % 4];
+            let values = (0..rows * columns).map(|_| -f64::from(u32::try_from(numbers.below(steps)).unwrap()) / 64.0);
+            let cost = Cost { values: values.collect(), rows, columns };
+            assert_eq!(solve(&cost), plain::solve(&cost), "case {case}");
         }
     }
 

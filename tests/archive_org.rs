@@ -19,17 +19,13 @@ fn conformance() -> Option<PathBuf> {
 }
 
 /// A recipe over the crawl; thresholds of `profile`, and none that the tiny graphs would decide.
-fn recipe(folder: &Path, topic: &Path, profile: &Value) -> PathBuf {
+fn recipe(folder: &Path, topic: &Path, profile: &Value, form: &str) -> PathBuf {
     let source = format!(
         "kind = \"c4\"\nname = \"archive-org\"\nroot = \"{}\"\n[[files]]\nname = \"docs.json.gz\"\n",
         topic.display()
     );
     write(&folder.join("source.toml"), source.as_bytes());
-    let crawl = format!(
-        "kind = \"crawl\"\nname = \"AO-MAIN-2008-18\"\nroot = \"{}\"\n\
-         index = \"cc-index/collections/AO-MAIN-2008-18/indexes\"\n",
-        topic.display()
-    );
+    let crawl = format!("kind = \"crawl\"\nname = \"AO-MAIN-2008-18\"\nroot = \"{}\"\n{form}", topic.display());
     write(&folder.join("crawl.toml"), crawl.as_bytes());
     let (side, low, high) = (&profile["min_side_px"], &profile["aspect_min"], &profile["aspect_max"]);
     let models = repository().join("models");
@@ -59,12 +55,16 @@ fn the_funnel_of_a_real_crawl_equals_the_reference() {
     let expected: Value = serde_json::from_slice(&read(&topic.join("expected.json"))).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out").display().to_string();
+    let zipnum = "index = \"cc-index/collections/AO-MAIN-2008-18/indexes\"\n";
+    let columnar = "form = \"columnar\"\ntable = \"cc-index/table/cc-main/warc/crawl=AO-MAIN-2008-18\"\n";
     let profiles = [
-        ("mmc4", serde_json::json!({"min_side_px": 150, "aspect_min": 0.5, "aspect_max": 2.0})),
-        ("relaxed", serde_json::json!({"min_side_px": 50, "aspect_min": 0.25, "aspect_max": 4.0})),
+        (zipnum, "mmc4", serde_json::json!({"min_side_px": 150, "aspect_min": 0.5, "aspect_max": 2.0})),
+        (zipnum, "relaxed", serde_json::json!({"min_side_px": 50, "aspect_min": 0.25, "aspect_max": 4.0})),
+        // All of it again, pages and images, by the other index.
+        (columnar, "relaxed", serde_json::json!({"min_side_px": 50, "aspect_min": 0.25, "aspect_max": 4.0})),
     ];
-    for (profile, thresholds) in profiles {
-        let recipe = recipe(folder.path(), &topic, &thresholds).display().to_string();
+    for (form, profile, thresholds) in profiles {
+        let recipe = recipe(folder.path(), &topic, &thresholds, form).display().to_string();
         let run = weft_said(&["run", &recipe, "--output", &output, "--json", "--quiet"]);
         assert_eq!(run.code, Some(0), "{}", run.err);
         check(&expected, profile, &funnel(&run.out));

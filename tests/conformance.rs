@@ -88,15 +88,6 @@ impl Agreement {
         }
     }
 
-    /// Counts one `thing` that is known to differ; fails once it does not any more.
-    fn count_known(&mut self, thing: &'static str, place: &str, differences: &[String]) {
-        self.counts.entry(thing).or_default().1 += 1;
-        loud(&format!("weft probe over {}: {place} is known to differ: {}", self.topic, differences.join("; ")));
-        if differences.is_empty() {
-            self.wrong.push(format!("{place} agrees now: take it from the list of those that differ"));
-        }
-    }
-
     /// Counts one `thing`, which is right if ours is theirs.
     fn compare(&mut self, thing: &'static str, place: &str, ours: &Value, theirs: &Value) {
         let differences = if ours == theirs { vec![] } else { vec![format!("{ours}, not {theirs}")] };

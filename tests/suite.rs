@@ -5,11 +5,14 @@
 
 mod archive_org;
 mod bad_input;
+mod bigcrawl;
 mod conformance;
 mod crash;
 mod engines;
 mod layering;
+mod locate;
 mod memory;
 mod resume;
+mod sources;
 mod support;
 mod tiny;

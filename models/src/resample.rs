@@ -84,8 +84,20 @@ impl Plane {
 
     /// Resizes to `width_px` x `height_px`.
     pub fn resize(&self, width_px: usize, height_px: usize, filter: Filter, order: PassOrder) -> Self {
+        self.resize_on(Arch::new(), width_px, height_px, filter, order)
+    }
+
+    /// The same with the vector registers of `arch`.
+    pub(crate) fn resize_on(
+        &self,
+        arch: Arch,
+        width_px: usize,
+        height_px: usize,
+        filter: Filter,
+        order: PassOrder,
+    ) -> Self {
         let window = Window { left_px: 0, top_px: 0, width_px, height_px };
-        self.resize_window(width_px, height_px, window, filter, order)
+        arch.dispatch(self.passes(width_px, height_px, window, filter, order))
     }
 
     /// Resizes to `width_px` x `height_px` and returns the pixels of `window` alone, at their cost alone.
@@ -100,6 +112,18 @@ impl Plane {
         filter: Filter,
         order: PassOrder,
     ) -> Self {
+        // The same code is compiled for each width of vector registers, and chosen at run time.
+        Arch::new().dispatch(self.passes(width_px, height_px, window, filter, order))
+    }
+
+    fn passes(
+        &self,
+        width_px: usize,
+        height_px: usize,
+        window: Window,
+        filter: Filter,
+        order: PassOrder,
+    ) -> TwoPasses<'_> {
         assert!(window.left_px + window.width_px <= width_px, "the window lies inside the target");
         assert!(window.top_px + window.height_px <= height_px, "the window lies inside the target");
         let columns = Taps::new(self.width_px, width_px, window.left_px, window.width_px, filter);
@@ -108,8 +132,7 @@ impl Plane {
             PassOrder::HorizontalFirst => false,
             PassOrder::Pillow13 => is_vertical_first((self.width_px, self.height_px), (width_px, height_px)),
         };
-        // The same code is compiled for each width of vector registers, and chosen at run time.
-        Arch::new().dispatch(TwoPasses { source: self, columns, rows, vertical_first })
+        TwoPasses { source: self, columns, rows, vertical_first }
     }
 
     /// Filters rows `first..end` along the width.
@@ -315,15 +338,19 @@ fn sinc(x: f64) -> f64 {
 /// Sums `values` times weights, exactly modulo 2^32; the whole sum fits 32 bits, its parts need not.
 #[inline(always)]
 fn dot(values: &[i16], high: &[i16], low: &[i16]) -> i32 {
-    // Nothing here can overflow but the sums, which may: wrapping throughout lets builds with overflow checks
-    // use vector registers too.
-    let product = |value: i16, weight: i16| i32::from(value).wrapping_mul(i32::from(weight));
-    let (mut high_sum, mut low_sum) = (0_i32, 0_i32);
-    for ((value, high), low) in values.iter().zip(high).zip(low) {
-        high_sum = high_sum.wrapping_add(product(*value, *high));
-        low_sum = low_sum.wrapping_add(product(*value, *low));
+    // One loop for each half: of a loop with both sums the compiler makes slow multiplications of 32 bits.
+    (dot_half(values, high) << LOW_BITS).wrapping_add(dot_half(values, low))
+}
+
+#[inline(always)]
+fn dot_half(values: &[i16], weights: &[i16]) -> i32 {
+    let mut sum = 0_i32;
+    for (value, weight) in values.iter().zip(weights) {
+        // Nothing here can overflow but the sum, which may: wrapping throughout lets builds with overflow checks
+        // use vector registers too.
+        sum = sum.wrapping_add(i32::from(*value).wrapping_mul(i32::from(*weight)));
     }
-    (high_sum << LOW_BITS).wrapping_add(low_sum)
+    sum
 }
 
 /// Rounds a weighted sum to a pixel; halves go up, and overshoot is clamped.

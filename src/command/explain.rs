@@ -47,6 +47,7 @@ fn find(opened: &Opened, subject: &str) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     for (table, columns) in [
         ("documents", &["url", "document_id"][..]),
+        ("outlines", &["url", "document_id"][..]),
         ("candidates", &["image_url"][..]),
         ("rejects", &["image_url", "document_id"][..]),
     ] {
@@ -98,7 +99,9 @@ fn number_of(row: &Row, column: &str) -> u64 {
 
 fn tell(opened: &Opened, id: &str, out: &mut String) -> anyhow::Result<()> {
     let rejects = rows_of(opened, "rejects", id)?;
-    let document = rows_of(opened, "documents", id)?;
+    // An interleaved source has no `documents`.
+    let first_table = if opened.plan.writer("documents").is_some() { "documents" } else { "outlines" };
+    let document = rows_of(opened, first_table, id)?;
     writeln!(out, "document {id}")?;
     let sentences: Vec<String> = document
         .first()
@@ -123,7 +126,10 @@ fn tell(opened: &Opened, id: &str, out: &mut String) -> anyhow::Result<()> {
                     let body = row.get("body").and_then(|body| body.get("bytes")).and_then(Value::as_u64);
                     writeln!(out, "  {stage:<11} {} bytes of {}", body.unwrap_or(0), text_of(row, "content_type"))?;
                 }
-                _ => writeln!(out, "  {stage:<11} {} candidates", number_of(row, "candidates"))?,
+                _ => {
+                    let stage = opened.plan.writer(table).map_or(stage, |writer| writer.stage);
+                    writeln!(out, "  {stage:<11} {} candidates", number_of(row, "candidates"))?;
+                }
             }
         }
     }

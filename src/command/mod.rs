@@ -2,6 +2,7 @@
 
 pub(crate) mod explain;
 pub(crate) mod inspect;
+pub(crate) mod locate;
 pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod probe;

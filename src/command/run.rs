@@ -62,6 +62,14 @@ pub(crate) struct DatasetManifest {
 }
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    run_and(args, |_, _, _| Ok(String::new()))
+}
+
+/// Runs, and makes something more of what the run made; the text that `publish` gives is shown last.
+pub(crate) fn run_and(
+    args: &RunArgs,
+    publish: impl FnOnce(&Opened, &Finished, &[FunnelRow]) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let (_, output) = crate::recipe::output_folder(&args.recipe)?;
     let _lock = ledger::lock(&output)?;
@@ -94,8 +102,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(Outcome::Finished(finished)) => {
             let funnel = report::funnel(&opened.plan, &finished.reports);
             write_manifest(&opened, &finished, &funnel)?;
+            let published = publish(&opened, &finished, &funnel)?;
             ledger.finish("finished")?;
             show(args, &opened, &finished, &funnel, started)?;
+            if !args.json {
+                print(&published)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Ok(Outcome::Interrupted) => {
@@ -222,7 +234,8 @@ fn remove_old_scratch(output: &std::path::Path, own: &std::path::Path) {
     for entry in entries.flatten() {
         let path = entry.path();
         let name = entry.file_name();
-        if name.to_string_lossy().starts_with("scratch-") && path != own {
+        // By name: one folder may be spelled in two ways, and the one in use is absolute always.
+        if name.to_string_lossy().starts_with("scratch-") && own.file_name() != Some(&name) {
             #[expect(clippy::disallowed_methods, reason = "scratch folders are the coordinator's, not the store's")]
             if let Err(cause) = std::fs::remove_dir_all(&path) {
                 tracing::warn!(path = %path.display(), %cause, "an old scratch folder could not be removed");
@@ -258,4 +271,21 @@ fn needed_bytes(plan: &Plan, store: &Store) -> anyhow::Result<u64> {
         u32::try_from(*position).is_ok_and(|shard| !done.contains_key(&weft_core::id::ShardId(shard)))
     });
     Ok(left.map(|(_, file)| file.bytes).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_scratch_folders_go_and_the_one_in_use_stays_however_the_output_is_spelled() {
+        let output = tempfile::tempdir().unwrap();
+        for name in ["scratch-old", "scratch-own", "tables"] {
+            std::fs::create_dir(output.path().join(name)).unwrap();
+        }
+        let spelled = output.path().join("tables").join("..");
+        remove_old_scratch(&spelled, &output.path().join("scratch-own"));
+        let left = |name: &str| output.path().join(name).exists();
+        assert_eq!(["scratch-old", "scratch-own", "tables"].map(left), [false, true, true]);
+    }
 }

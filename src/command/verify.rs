@@ -2,7 +2,7 @@
 //!
 //! For each task: its files are there, of the size and digest that its report says; `read = kept + rejected`; each
 //! reject is named. Over the run: what stage n keeps is what stage n+1 reads. And the shards are those that the
-//! dataset manifest lists.
+//! dataset manifest lists, and a published mapping's files those of its manifest.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use weft_core::write::Output;
 
 use crate::cli::RecipeArgs;
 use crate::command::inspect::each_row;
+use crate::command::locate;
 use crate::command::run::DatasetManifest;
 use crate::command::{open, print};
 use crate::runner::RowCounts;
@@ -64,6 +65,12 @@ pub(crate) fn run(args: &RecipeArgs) -> anyhow::Result<ExitCode> {
                 }
             },
         }
+    }
+    if let Some(folder) = locate::folder_of(&opened.plan)
+        && let Some((_, outputs)) = locate::read_manifest(&opened.store, &folder)?
+    {
+        files += outputs.len();
+        outputs.iter().for_each(|output| check_file(&opened.store, output, &mut problems));
     }
     if problems.is_empty() {
         print(&format!("ok: {tasks} tasks, {files} files, {rows} rows; every count and digest agrees\n"))?;

@@ -7,14 +7,15 @@
 //! `www.` and the like) counts, where there is none of the URL itself.
 //!
 //! Index blocks are kept inflated, up to [`CACHE_BYTES`], the last used ones: the images of a page, and of a site,
-//! mostly lie in few blocks. A look-up is O(log blocks) and the lines of the blocks that may hold the key.
+//! mostly lie in few blocks. A look-up is O(log blocks) and the lines of the blocks that may hold the key. Of a columnar
+//! index nothing is kept, and a look-up reads the keys of a row group up to the one asked: right for small tables; for
+//! images out of a whole crawl name its ZipNum index.
 //!
 //! Thin: a capture that is only a revisit is not resolved to the record that it stands for, and payload digests are
 //! not compared; a damaged gzip member fails by its checksum.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::io::BufReader;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,22 +26,25 @@ use weft_core::stage::{Resources, StageError};
 
 use super::robots;
 use super::{Config, Fetched, Refusal, clock, is_redirect};
+use crate::crawl;
 use crate::formats::cdx::{BlockLines, BlockRef, CaptureLine, ClusterIndex, block_lines};
+use crate::formats::columnar::{TableError, TableSummary};
 use crate::formats::http::HttpMessage;
-use crate::formats::outside::{OutsideError, OutsideRoot, open_file, with_causes};
+use crate::formats::index::{self, CrawlIndex};
+use crate::formats::outside::{OutsideError, OutsideRoot, with_causes};
 use crate::formats::surt;
 use crate::formats::warc::{Problem, Record, WarcError, WarcReader};
 
 /// Text of index blocks held at once; Common Crawl's have about 1 MB each.
 const CACHE_BYTES: usize = 64 << 20;
+/// Bytes of one request to a columnar index.
+const REQUEST_BYTES: u64 = 1 << 20;
 
 /// A crawl that images are looked up in.
 #[derive(Debug)]
 pub(super) struct Archive {
-    root: OutsideRoot,
-    /// Folder of the index below the root.
-    index_folder: String,
-    index: ClusterIndex,
+    root: Arc<OutsideRoot>,
+    index: CrawlIndex,
     /// Whether a capture counts that shares no more than the urlkey.
     same_urlkey: bool,
     /// How wishes name us.
@@ -77,15 +81,10 @@ impl Archive {
         };
         let root = OutsideRoot::open(&crawl.root, &resources.user_agent)
             .map_err(|cause| cause.into_stage_error("crawl", crawl.name.clone()))?;
-        let place = crawl.cluster.location.display().to_string();
-        let summary = open_file(&crawl.cluster.location)
-            .map_err(|cause| cause.into_stage_error("index summary", place.clone()))?;
-        let index = ClusterIndex::parse(BufReader::new(summary), &Limits::default())
-            .map_err(|cause| super::unusable("index summary", &place, with_causes(&cause), "fetch the index again"))?;
-        let index_folder = crawl.index.trim_end_matches('/').to_owned();
+        let index = crawl::index(crawl)?;
         let token = robots::product_token(&resources.user_agent).to_owned();
         let (same_urlkey, opt_out) = (config.same_urlkey, config.opt_out.clone());
-        Ok(Self { root, index_folder, index, same_urlkey, token, opt_out, cache: Mutex::default() })
+        Ok(Self { root: Arc::new(root), index, same_urlkey, token, opt_out, cache: Mutex::default() })
     }
 
     /// Gets one image; `page_timestamp` has 14 digits.
@@ -153,15 +152,51 @@ impl Archive {
 
     /// All captures of a key, in the order of the index.
     fn captures_of(&self, urlkey: &str, limits: &Limits) -> Result<Vec<CaptureLine>, StageError> {
+        match &self.index {
+            CrawlIndex::ZipNum { folder, cluster } => self.captures_of_zipnum(folder, cluster, urlkey, limits),
+            CrawlIndex::Columnar(table) => self.captures_of_table(table, urlkey, limits),
+        }
+    }
+
+    fn captures_of_table(
+        &self,
+        table: &TableSummary,
+        urlkey: &str,
+        limits: &Limits,
+    ) -> Result<Vec<CaptureLine>, StageError> {
+        index::look_up(table, &self.root, urlkey, limits, REQUEST_BYTES).map_err(|fault| {
+            let (path, row_group) = table.place_of(fault.group);
+            let place = format!("{path} row group {row_group}");
+            match fault.cause {
+                TableError::Outside { source } => StageError::Outside {
+                    what: "index row group",
+                    place,
+                    cause: with_causes(&*source),
+                    way_out: source.way_out(),
+                    retry: source.is_retryable(),
+                },
+                cause => super::unusable("index row group", &place, with_causes(&cause), "fetch the index again"),
+            }
+        })
+    }
+
+    fn captures_of_zipnum(
+        &self,
+        folder: &str,
+        cluster: &ClusterIndex,
+        urlkey: &str,
+        limits: &Limits,
+    ) -> Result<Vec<CaptureLine>, StageError> {
         let mut captures = Vec::new();
-        for block in self.index.blocks_for(urlkey, Bound::Included(urlkey)) {
-            let lines = self.block(block, limits)?;
+        for block in cluster.blocks_for(urlkey, Bound::Included(urlkey)) {
+            let path = CrawlIndex::shard_path(folder, &block.shard);
+            let lines = self.block(&path, block, limits)?;
             for line in lines.iter() {
                 let Some(after) = line.strip_prefix(urlkey.as_bytes()) else { continue };
                 if after.first() != Some(&b' ') {
                     continue;
                 }
-                let capture = CaptureLine::parse(line).map_err(|cause| self.bad_block(block, cause.to_string()))?;
+                let capture = CaptureLine::parse(line).map_err(|cause| bad_block(&path, block, cause.to_string()))?;
                 captures.push(capture);
             }
         }
@@ -169,32 +204,22 @@ impl Archive {
     }
 
     /// A block's lines, from memory where they are there.
-    fn block(&self, block: &BlockRef, limits: &Limits) -> Result<Arc<BlockLines>, StageError> {
+    fn block(&self, path: &str, block: &BlockRef, limits: &Limits) -> Result<Arc<BlockLines>, StageError> {
         if let Some(lines) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(block) {
             return Ok(lines);
         }
         // Not under the lock: two that miss at once read twice, and nobody waits for a stranger's block.
-        let path = self.block_path(block);
         let stored = self
             .root
-            .read_range(&path, block.offset, block.length)
+            .read_range(path, block.offset, block.length)
             .map_err(|cause| cause.into_stage_error("index block", format!("{path} at {}", block.offset)))?;
         let lines = block_lines(&stored, limits);
         if let Some(damage) = &lines.damage {
-            return Err(self.bad_block(block, damage.to_string()));
+            return Err(bad_block(path, block, damage.to_string()));
         }
         let lines = Arc::new(lines);
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(block, Arc::clone(&lines));
         Ok(lines)
-    }
-
-    fn block_path(&self, block: &BlockRef) -> String {
-        format!("{}/{}", self.index_folder, block.shard)
-    }
-
-    fn bad_block(&self, block: &BlockRef, cause: String) -> StageError {
-        let place = format!("{} at {}", self.block_path(block), block.offset);
-        super::unusable("index block", &place, cause, "fetch the index again")
     }
 
     /// Where a redirect leads: as the index says, else as its record does.
@@ -272,6 +297,11 @@ impl Archive {
             uri => refused(Reason::RecordOfOtherUrl, &uri.unwrap_or_default()),
         }
     }
+}
+
+fn bad_block(path: &str, block: &BlockRef, cause: String) -> StageError {
+    let place = format!("{path} at {}", block.offset);
+    super::unusable("index block", &place, cause, "fetch the index again")
 }
 
 fn is_damage(problem: &&Problem) -> bool {

@@ -5,9 +5,9 @@ use weft_core::stage::{Crawl, OutsideFile};
 use weft_core::tables::{CapturesRow, Rejects};
 use weft_core::testing;
 
-use super::page::sha1_of;
 use super::*;
 use crate::formats::outside::server::{Fault, Server};
+use crate::response::sha1_of;
 
 const TIME: &str = "20190418125754";
 
@@ -39,6 +39,7 @@ struct Capture {
     length: u64,
     digest: Option<String>,
     mime_detected: Option<String>,
+    capture_url: Option<String>,
     url: String,
     timestamp: String,
     source_timestamp: String,
@@ -65,6 +66,7 @@ impl Archive {
             length: u64::try_from(stored.len()).unwrap(),
             digest,
             mime_detected: Some("text/html".to_owned()),
+            capture_url: None,
             url: url.to_owned(),
             timestamp: TIME.to_owned(),
             source_timestamp: String::new(),
@@ -122,6 +124,9 @@ fn row(capture: &Capture) -> CapturesRow<'_> {
         length: capture.length,
         digest: capture.digest.as_deref(),
         mime_detected: capture.mime_detected.as_deref(),
+        matched_by: "exact",
+        capture_url: capture.capture_url.as_deref(),
+        capture_timestamp: None,
         url: &capture.url,
         timestamp: &capture.timestamp,
         source_timestamp: &capture.source_timestamp,

@@ -11,13 +11,15 @@
 //! Order is checked, not trusted: a line out of order hides captures from a binary search, so it is an error
 //! with its number.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, BufRead, Read};
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use weft_core::limits::{LimitExceeded, Limits};
 
 use super::inflate::{self, InflateError};
@@ -134,22 +136,75 @@ pub struct CaptureLine {
     pub truncated: Option<String>,
 }
 
-/// The JSON part of a line. Common Crawl writes numbers as strings, other tools as numbers.
+/// The JSON part of a line.
 #[derive(Deserialize)]
 struct CaptureJson {
     url: String,
     mime: Option<String>,
     #[serde(rename = "mime-detected")]
     mime_detected: Option<String>,
-    status: Option<serde_json::Value>,
+    status: Option<Number>,
     digest: Option<String>,
-    length: serde_json::Value,
-    offset: serde_json::Value,
+    length: Number,
+    offset: Number,
     filename: String,
     charset: Option<String>,
     languages: Option<String>,
     redirect: Option<String>,
     truncated: Option<String>,
+}
+
+/// Common Crawl writes numbers as strings, other tools as numbers; whatever is neither is none.
+struct Number(Option<u64>);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+struct NumberVisitor;
+
+impl<'de> Visitor<'de> for NumberVisitor {
+    type Value = Number;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a number")
+    }
+
+    fn visit_str<E>(self, digits: &str) -> Result<Number, E> {
+        Ok(Number(digits.parse().ok()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
+        Ok(Number(Some(number)))
+    }
+
+    fn visit_i64<E>(self, _negative: i64) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_f64<E>(self, _fraction: f64) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Number, A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Number(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Number, A::Error> {
+        while values.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Number(None))
+    }
 }
 
 impl CaptureLine {
@@ -181,18 +236,9 @@ impl CaptureLine {
     fn from_json(urlkey: String, timestamp: String, json: &str) -> Result<Self, CdxError> {
         let json: CaptureJson =
             serde_json::from_str(json).map_err(|cause| CdxError::BadCapture { cause: cause.to_string() })?;
-        let number = |value: &serde_json::Value, cause: &str| {
-            let number = match value {
-                serde_json::Value::String(digits) => digits.parse().ok(),
-                other => other.as_u64(),
-            };
-            number.ok_or_else(|| CdxError::BadCapture { cause: cause.to_owned() })
-        };
-        let status = match &json.status {
-            Some(serde_json::Value::String(digits)) => digits.parse().ok(),
-            Some(other) => other.as_u64().and_then(|status| u16::try_from(status).ok()),
-            None => None,
-        };
+        let number =
+            |number: &Number, cause: &str| number.0.ok_or_else(|| CdxError::BadCapture { cause: cause.to_owned() });
+        let status = json.status.and_then(|status| u16::try_from(status.0?).ok());
         Ok(Self {
             urlkey,
             timestamp,
@@ -405,11 +451,21 @@ pub enum BlockDamage {
     Limit(#[from] LimitExceeded),
 }
 
+/// Where a line lies in its block's text.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    begin: usize,
+    /// End of the urlkey, which ends at the line's first space.
+    key_end: usize,
+    /// Without the line end.
+    end: usize,
+}
+
 /// The lines of a block, as many as could be read.
 #[derive(Debug)]
 pub struct BlockLines {
     text: Vec<u8>,
-    lines: Vec<Range<usize>>,
+    lines: Vec<Span>,
     /// Why there are no more of them, where the block is not whole.
     pub damage: Option<BlockDamage>,
 }
@@ -417,7 +473,7 @@ pub struct BlockLines {
 impl BlockLines {
     /// The lines in order, without their line ends.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.lines.iter().map(|line| self.text.get(line.clone()).unwrap_or_default())
+        self.lines.iter().map(|line| self.text.get(line.begin..line.end).unwrap_or_default())
     }
 
     /// How many whole lines there are.
@@ -433,7 +489,14 @@ impl BlockLines {
     }
 
     fn get(&self, index: usize) -> Option<&[u8]> {
-        self.text.get(self.lines.get(index)?.clone())
+        let line = self.lines.get(index)?;
+        self.text.get(line.begin..line.end)
+    }
+
+    /// The urlkeys of the lines from `first` on.
+    fn keys_from(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+        let lines = self.lines.get(first..).unwrap_or_default();
+        lines.iter().map(|line| self.text.get(line.begin..line.key_end).unwrap_or_default())
     }
 }
 
@@ -454,7 +517,7 @@ pub fn block_lines(stored: &[u8], limits: &Limits) -> BlockLines {
     let mut begin = 0;
     while begin < text.len() {
         let rest = text.get(begin..).unwrap_or_default();
-        let length = rest.iter().position(|&byte| byte == b'\n');
+        let length = memchr::memchr(b'\n', rest);
         if length.is_none() && !whole {
             break;
         }
@@ -465,7 +528,8 @@ pub fn block_lines(stored: &[u8], limits: &Limits) -> BlockLines {
         }
         let line = rest.get(..length).unwrap_or_default().trim_ascii_end();
         if !line.is_empty() {
-            lines.push(begin..begin + line.len());
+            let key_length = memchr::memchr(b' ', line).unwrap_or(line.len());
+            lines.push(Span { begin, key_end: begin + key_length, end: begin + line.len() });
         }
         begin += length + 1;
     }
@@ -486,6 +550,7 @@ pub struct IndexWalk<'a, R> {
     found: Vec<CaptureLine>,
     blocks_read: u64,
     bytes_read: u64,
+    lines_read: u64,
 }
 
 impl<R> std::fmt::Debug for IndexWalk<'_, R> {
@@ -502,7 +567,17 @@ impl<R> std::fmt::Debug for IndexWalk<'_, R> {
 impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
     /// A walk that stands before the first key; `read_block` gives a block's bytes as stored.
     pub fn new(index: &'a ClusterIndex, limits: Limits, read_block: R) -> Self {
-        Self { index, limits, read_block, current: None, asked: None, found: Vec::new(), blocks_read: 0, bytes_read: 0 }
+        Self {
+            index,
+            limits,
+            read_block,
+            current: None,
+            asked: None,
+            found: Vec::new(),
+            blocks_read: 0,
+            bytes_read: 0,
+            lines_read: 0,
+        }
     }
 
     /// Blocks read so far.
@@ -513,6 +588,11 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
     /// Bytes of those blocks as stored.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
+    }
+
+    /// Lines of those blocks.
+    pub fn lines_read(&self) -> u64 {
+        self.lines_read
     }
 
     /// All captures of a key, in the order of the index; asking the same key again gives them again.
@@ -551,17 +631,22 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
                 self.current = Some((number, self.read(block)?, 0));
             }
             let (_, lines, at) = self.current.as_mut().expect("the block was read just now");
-            while let Some(line) = lines.get(*at) {
-                let key = key_of(line);
-                if key > urlkey.as_bytes() {
-                    return Ok(());
+            let first = *at;
+            for (number, key) in (first..).zip(lines.keys_from(first)) {
+                match key.cmp(urlkey.as_bytes()) {
+                    Ordering::Less => {}
+                    Ordering::Equal => {
+                        let line = lines.get(number).unwrap_or_default();
+                        let capture = CaptureLine::parse(line);
+                        self.found.push(capture.map_err(|cause| bad_line(block, number, cause.to_string()))?);
+                    }
+                    Ordering::Greater => {
+                        *at = number;
+                        return Ok(());
+                    }
                 }
-                if key == urlkey.as_bytes() {
-                    let capture = CaptureLine::parse(line).map_err(|cause| bad_line(block, *at, cause.to_string()))?;
-                    self.found.push(capture);
-                }
-                *at += 1;
             }
+            *at = lines.len();
             number += 1;
         }
         Ok(())
@@ -576,6 +661,7 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
         self.blocks_read += 1;
         self.bytes_read += u64::try_from(stored.len()).expect("usize fits u64");
         let mut lines = block_lines(&stored, &self.limits);
+        self.lines_read += u64::try_from(lines.len()).expect("usize fits u64");
         if let Some(source) = lines.damage.take() {
             return Err(CdxError::DamagedBlock {
                 shard: Arc::clone(&block.shard),
@@ -589,8 +675,7 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
             return Err(bad_line(block, 0, "it is not the first line that the summary tells of".to_owned()));
         }
         let mut last: &[u8] = &[];
-        for (at, line) in lines.iter().enumerate() {
-            let key = key_of(line);
+        for (at, key) in lines.keys_from(0).enumerate() {
             if key < last {
                 return Err(bad_line(block, at, "it is out of order".to_owned()));
             }
@@ -598,10 +683,6 @@ impl<'a, R: FnMut(&BlockRef) -> Result<Vec<u8>, ReadError>> IndexWalk<'a, R> {
         }
         Ok(lines)
     }
-}
-
-fn key_of(line: &[u8]) -> &[u8] {
-    line.split(|&byte| byte == b' ').next().unwrap_or_default()
 }
 
 fn bad_line(block: &BlockRef, at: usize, cause: String) -> CdxError {

@@ -258,7 +258,7 @@ impl<'a> HeadLines<'a> {
         if rest.is_empty() {
             return None;
         }
-        let length = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
+        let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
         self.at += length;
         rest.get(..length)
     }

@@ -1,25 +1,31 @@
-//! Inflates bytes from outside under caps; the one file that holds raw decompressors.
+//! Inflates bytes from outside under caps; the one folder that holds raw decompressors.
 //!
 //! Two caps hold for every decoder: an absolute one, in bytes, named by the caller after a field of
 //! [`Limits`], and [`Limits::inflate_ratio`], in inflated bytes per compressed byte. What was inflated before
 //! an error is always kept: damage gives what could be read, then its cause.
 //!
-//! [`MemberReader`] streams a gzip file member by member and knows at which offset each begins and ends, which
-//! is what an index of a WARC file names. Its state is one input and one output buffer, whatever the file
-//! holds. O(n) in the bytes read.
+//! Two decoders read gzip. `flate2`'s zlib-rs streams, and decides: all damage, all caps and all offsets are as it
+//! finds them. libdeflate is two to three times as fast on a member that lies in memory whole; it is asked first
+//! (`whole.rs`), and where it has no clean answer nothing has happened yet, and the stream begins. What comes out
+//! is the same either way.
 //!
-//! The decoder of gzip is `flate2`'s zlib-rs. libdeflate is faster on members that fit into memory, but its
-//! safe binding does not tell how many compressed bytes it used, so it can only serve a caller that knows the
-//! member's length: [`inflate_member`] is the place for it.
+//! [`MemberReader`] reads a gzip file member by member and knows at which offset each begins and ends, which
+//! is what an index of a WARC file names. O(n) in the bytes read.
+
+mod members;
+mod whole;
 
 use std::io::{self, Read};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use weft_core::limits::{LimitExceeded, Limits};
 
-/// Compressed bytes asked of the source at once.
+pub use self::members::MemberReader;
+use self::whole::Inflater;
+
+/// Compressed bytes asked of a source at once.
 const INPUT_BYTES: usize = 64 << 10;
-/// Inflated bytes held at once by a [`MemberReader`].
+/// Inflated bytes asked of a stream at once.
 const OUTPUT_BYTES: usize = 128 << 10;
 /// Output up to which the ratio is not judged: brotli and zstd state a run of zeros in a few bytes, and a
 /// megabyte is no bomb.
@@ -118,7 +124,8 @@ pub fn inflate_member(compressed: &[u8], what: &'static str, limit_bytes: u64, l
     if !begins_gzip(compressed) {
         return Inflated { bytes: Vec::new(), compressed_bytes: 0, end: Err(InflateError::NotGzip { offset: 0 }) };
     }
-    inflate_stream(Decompress::new_gzip(WINDOW_BITS), compressed, caps)
+    inflate_whole(compressed, caps)
+        .unwrap_or_else(|| inflate_stream(Decompress::new_gzip(WINDOW_BITS), compressed, caps))
 }
 
 /// Decodes a body of one content coding.
@@ -157,8 +164,19 @@ fn length_u64(length: usize) -> u64 {
     u64::try_from(length).expect("usize fits u64")
 }
 
+/// Inflates a gzip member that ends where `compressed` does; none where that is not certain.
+fn inflate_whole(compressed: &[u8], caps: Caps) -> Option<Inflated> {
+    let mut bytes = Vec::new();
+    let length = Inflater::default().inflate(compressed, &mut bytes, caps)?;
+    bytes.truncate(length);
+    Some(Inflated { bytes, compressed_bytes: compressed.len(), end: Ok(()) })
+}
+
 /// All members, one after the other (RFC 1952, section 2.2); bytes after the last one that are no member end it.
 fn decode_gzip(compressed: &[u8], caps: Caps) -> Inflated {
+    if let Some(inflated) = inflate_whole(compressed, caps) {
+        return inflated;
+    }
     let mut all = Inflated { bytes: Vec::new(), compressed_bytes: 0, end: Ok(()) };
     let mut rest = compressed;
     loop {
@@ -245,314 +263,5 @@ fn drain(mut decoder: impl Read, compressed_length: usize, caps: Caps) -> Inflat
     Inflated { bytes, compressed_bytes: compressed_length, end }
 }
 
-/// Reads a gzip file member by member.
-///
-/// [`MemberReader::next_member`] goes to the next member, [`MemberReader::fill`] and
-/// [`MemberReader::consume`] read its inflated bytes; `fill` is empty at the member's end.
-pub struct MemberReader<R> {
-    source: R,
-    input: Vec<u8>,
-    /// The part of `input` that is read and not yet used.
-    unused: std::ops::Range<usize>,
-    /// Offset in the source of the first unused byte.
-    offset: u64,
-    output: Vec<u8>,
-    /// The part of `output` that is inflated and not yet consumed.
-    ready: std::ops::Range<usize>,
-    inflater: Decompress,
-    inside: bool,
-    member_offset: u64,
-    /// Raised once the bytes inflated before it are consumed.
-    failed: Option<InflateError>,
-    ratio: u64,
-}
-
-impl<R> std::fmt::Debug for MemberReader<R> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { offset, member_offset, inside, ratio, .. } = self;
-        formatter
-            .debug_struct("MemberReader")
-            .field("offset", offset)
-            .field("member_offset", member_offset)
-            .field("inside", inside)
-            .field("ratio", ratio)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<R: Read> MemberReader<R> {
-    /// A reader that stands before the first member.
-    pub fn new(source: R, limits: &Limits) -> Self {
-        Self {
-            source,
-            input: vec![0; INPUT_BYTES],
-            unused: 0..0,
-            offset: 0,
-            output: vec![0; OUTPUT_BYTES],
-            ready: 0..0,
-            inflater: Decompress::new_gzip(WINDOW_BITS),
-            inside: false,
-            member_offset: 0,
-            failed: None,
-            ratio: limits.inflate_ratio,
-        }
-    }
-
-    /// Offset of the first compressed byte not yet used: at a member's end, where the next one begins.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Skips what is left of this member and goes to the next one: its offset, or none at the source's end.
-    ///
-    /// # Errors
-    /// Those of the source, and of the bytes being no gzip member.
-    pub fn next_member(&mut self) -> Result<Option<u64>, InflateError> {
-        loop {
-            let ready = self.fill()?.len();
-            if ready == 0 {
-                break;
-            }
-            self.consume(ready);
-        }
-        // The two bytes of the magic number may come in two reads.
-        while self.unused.len() < 2 {
-            if !self.read_more()? {
-                break;
-            }
-        }
-        let unused = self.input.get(self.unused.clone()).expect("the unused part lies in the buffer");
-        if unused.is_empty() {
-            return Ok(None);
-        }
-        if !begins_gzip(unused) {
-            return Err(InflateError::NotGzip { offset: self.offset });
-        }
-        self.member_offset = self.offset;
-        self.inflater = Decompress::new_gzip(WINDOW_BITS);
-        self.inside = true;
-        Ok(Some(self.member_offset))
-    }
-
-    /// Inflated bytes of this member not yet consumed, at least one but for the member's end.
-    ///
-    /// # Errors
-    /// Once what was inflated before the damage is consumed.
-    pub fn fill(&mut self) -> Result<&[u8], InflateError> {
-        while self.ready.is_empty() {
-            if let Some(cause) = self.failed.take() {
-                self.inside = false;
-                return Err(cause);
-            }
-            if !self.inside {
-                return Ok(&[]);
-            }
-            if self.unused.is_empty() && !self.read_more()? {
-                self.failed = Some(InflateError::CutOff { offset: self.member_offset });
-                continue;
-            }
-            self.inflate_more();
-        }
-        Ok(self.output.get(self.ready.clone()).expect("the ready part lies in the buffer"))
-    }
-
-    /// Lets go of `count` bytes of those that [`MemberReader::fill`] gave.
-    pub fn consume(&mut self, count: usize) {
-        self.ready.start = (self.ready.start + count).min(self.ready.end);
-    }
-
-    fn inflate_more(&mut self) {
-        let (in_before, out_before) = (self.inflater.total_in(), self.inflater.total_out());
-        let unused = self.input.get(self.unused.clone()).expect("the unused part lies in the buffer");
-        let status = self.inflater.decompress(unused, &mut self.output, FlushDecompress::None);
-        let used = self.inflater.total_in() - in_before;
-        let inflated = self.inflater.total_out() - out_before;
-        self.unused.start += usize::try_from(used).expect("no more is used than was given");
-        self.offset += used;
-        self.ready = 0..usize::try_from(inflated).expect("no more is inflated than there is room for");
-        let caps = Caps { what: "inflate_ratio", limit_bytes: u64::MAX, ratio: self.ratio };
-        if let Err(exceeded) = caps.check(self.inflater.total_in(), self.inflater.total_out()) {
-            self.failed = Some(InflateError::Limit(exceeded));
-            return;
-        }
-        match status {
-            Ok(Status::StreamEnd) => self.inside = false,
-            Ok(_) if used == 0 && inflated == 0 => {
-                let cause = "the decoder stands still".to_owned();
-                self.failed = Some(InflateError::Damaged { offset: self.member_offset, cause });
-            }
-            Ok(_) => {}
-            Err(cause) => self.failed = Some(damaged(self.member_offset, &cause)),
-        }
-    }
-
-    /// Whether the source had more bytes.
-    fn read_more(&mut self) -> Result<bool, InflateError> {
-        self.input.copy_within(self.unused.clone(), 0);
-        self.unused = 0..self.unused.len();
-        let free = self.input.get_mut(self.unused.end..).expect("the unused part lies in the buffer");
-        loop {
-            match self.source.read(free) {
-                Ok(read) => {
-                    self.unused.end += read;
-                    return Ok(read > 0);
-                }
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    self.inside = false;
-                    return Err(InflateError::Read { offset: self.offset, source });
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    /// A reader that gives one byte at a time.
-    struct Drip<'a>(&'a [u8]);
-
-    impl Read for Drip<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.read(&mut buffer[..1])
-        }
-    }
-
-    fn member(reader: &mut MemberReader<impl Read>) -> Result<Vec<u8>, InflateError> {
-        let mut bytes = Vec::new();
-        loop {
-            let ready = reader.fill()?;
-            if ready.is_empty() {
-                return Ok(bytes);
-            }
-            bytes.extend_from_slice(ready);
-            let count = ready.len();
-            reader.consume(count);
-        }
-    }
-
-    #[test]
-    fn members_are_located_even_when_bytes_drip_in() {
-        let (one, two) = (gzip(b"one"), gzip(&[b'x'; 300_000]));
-        let file = [&one[..], &two[..]].concat();
-        let mut reader = MemberReader::new(Drip(&file), &Limits::default());
-        assert_eq!(reader.next_member().unwrap(), Some(0));
-        assert_eq!(member(&mut reader).unwrap(), b"one");
-        assert_eq!(reader.next_member().unwrap(), Some(one.len() as u64));
-        assert_eq!(member(&mut reader).unwrap().len(), 300_000);
-        assert_eq!(reader.offset(), file.len() as u64);
-        assert_eq!(reader.next_member().unwrap(), None);
-    }
-
-    #[test]
-    fn damage_gives_what_was_inflated_before_it() {
-        let mut file = gzip(b"a line of text");
-        *file.last_mut().unwrap() ^= 1;
-        let mut reader = MemberReader::new(&file[..], &Limits::default());
-        reader.next_member().unwrap();
-        assert_eq!(reader.fill().unwrap(), b"a line of text");
-        reader.consume(14);
-        assert!(matches!(reader.fill(), Err(InflateError::Damaged { offset: 0, .. })));
-        let inflated = inflate_member(&file, "record_bytes", 100, &Limits::default());
-        assert_eq!(inflated.bytes, b"a line of text");
-        assert!(matches!(inflated.end, Err(InflateError::Damaged { .. })));
-    }
-
-    #[test]
-    fn bytes_after_the_last_member_are_an_error() {
-        let file = [&gzip(b"one")[..], b"junk"].concat();
-        let mut reader = MemberReader::new(&file[..], &Limits::default());
-        reader.next_member().unwrap();
-        let at = file.len() as u64 - 4;
-        assert!(matches!(reader.next_member(), Err(InflateError::NotGzip { offset }) if offset == at));
-    }
-
-    #[test]
-    fn a_member_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
-        let file = gzip(&[7; 5_000]);
-        let exact = inflate_member(&file, "page_bytes", 5_000, &Limits::default());
-        assert!(exact.end.is_ok());
-        assert_eq!((exact.bytes.len(), exact.compressed_bytes), (5_000, file.len()));
-        let over = inflate_member(&file, "page_bytes", 4_999, &Limits::default());
-        assert_eq!(over.end.unwrap_err().to_string(), "page_bytes exceeds the limit of 4999");
-        assert_eq!(over.bytes.len(), 4_999);
-    }
-
-    #[test]
-    fn a_bomb_ends_at_the_ratio_in_every_coding() {
-        let limits = Limits { inflate_ratio: 20, ..Limits::default() };
-        let zeros = vec![0; 8 << 20];
-        let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-        deflate.write_all(&zeros).unwrap();
-        let bombs = [
-            (Coding::Gzip, gzip(&zeros)),
-            (Coding::Deflate, deflate.finish().unwrap()),
-            (Coding::Zstd, zstd::encode_all(&zeros[..], 3).unwrap()),
-        ];
-        for (coding, bomb) in bombs {
-            let inflated = decode(coding, &bomb, "page_bytes", u64::MAX, &limits);
-            let cause = inflated.end.unwrap_err();
-            assert_eq!(cause.to_string(), "inflate_ratio exceeds the limit of 20", "{coding:?}");
-            assert!(inflated.bytes.len() < 2 << 20);
-        }
-        let bomb = gzip(&zeros);
-        let mut reader = MemberReader::new(&bomb[..], &limits);
-        reader.next_member().unwrap();
-        assert!(matches!(reader.next_member(), Err(InflateError::Limit(_))));
-    }
-
-    #[test]
-    fn deflate_is_read_with_and_without_its_zlib_wrapping() {
-        let text = b"text that is long enough to have a shape of its own".repeat(4);
-        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-        zlib.write_all(&text).unwrap();
-        let mut bare = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-        bare.write_all(&text).unwrap();
-        for body in [zlib.finish().unwrap(), bare.finish().unwrap(), gzip(&text)] {
-            let inflated = decode(Coding::Deflate, &body, "page_bytes", 1 << 20, &Limits::default());
-            assert!(inflated.end.is_ok());
-            assert_eq!(inflated.bytes, text);
-        }
-    }
-
-    #[test]
-    fn a_body_of_two_members_decodes_to_both_and_junk_after_them_ends_it() {
-        let body = [&gzip(b"one ")[..], &gzip(b"two")[..], b"junk"].concat();
-        let inflated = decode(Coding::Gzip, &body, "page_bytes", 7, &Limits::default());
-        assert!(inflated.end.is_ok());
-        assert_eq!((&inflated.bytes[..], inflated.compressed_bytes), (&b"one two"[..], body.len() - 4));
-        let over = decode(Coding::Gzip, &body, "page_bytes", 6, &Limits::default());
-        assert_eq!(over.end.unwrap_err().to_string(), "page_bytes exceeds the limit of 6");
-    }
-
-    #[test]
-    fn a_cut_off_body_gives_its_beginning() {
-        let text: Vec<u8> = (0..20_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
-        for (coding, whole) in [(Coding::Gzip, gzip(&text)), (Coding::Zstd, zstd::encode_all(&text[..], 1).unwrap())] {
-            let inflated = decode(coding, &whole[..whole.len() * 3 / 4], "page_bytes", 1 << 20, &Limits::default());
-            assert!(matches!(inflated.end, Err(InflateError::CutOff { .. })), "{coding:?}");
-            assert!(!inflated.bytes.is_empty() || coding == Coding::Zstd);
-            assert!(text.starts_with(&inflated.bytes));
-        }
-    }
-
-    #[test]
-    fn brotli_is_decoded_and_its_damage_reported() {
-        // Written by the `brotli` command at its default quality.
-        let body = b"\x1b\x2b\x00\xf8\xc5\x6d\xec\x7b\x96\xfc\xee\x11\xaa\x19\x11\x81\xa5\x08\x53\x21\xc0\x6c\xdd\x52\x93\x74\xf5\x07\x01";
-        let inflated = decode(Coding::Brotli, body, "page_bytes", 100, &Limits::default());
-        assert!(inflated.end.is_ok());
-        assert_eq!(inflated.bytes, b"warp and weft, warp and weft, warp and weft\n");
-        assert!(decode(Coding::Brotli, b"no brotli at all", "page_bytes", 100, &Limits::default()).end.is_err());
-    }
-}
+mod tests;

@@ -96,7 +96,7 @@ impl<R: Read> Lines<R> {
                 break;
             }
             begun = true;
-            let end = piece.iter().position(|&byte| byte == b'\n');
+            let end = memchr::memchr(b'\n', piece);
             let part = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
             bytes += length_u64(part.len());
             if bytes <= self.limit_bytes {

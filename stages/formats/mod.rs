@@ -1,8 +1,11 @@
 //! The formats of the outside world: readers that are exact, bounded and free of any stage's concerns.
 
 pub mod cdx;
+pub mod columnar;
+pub mod content;
 pub mod encoding;
 pub mod http;
+pub mod index;
 pub mod inflate;
 pub mod lines;
 pub mod outside;
@@ -10,4 +13,6 @@ pub mod page;
 pub mod sentences;
 pub mod surt;
 pub mod surt_ranges;
+pub mod time;
 pub mod warc;
+pub mod zip;

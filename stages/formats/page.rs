@@ -8,12 +8,17 @@
 //! Bounds: the nesting of elements, the number of references, and the memory, in proportion to the page; past
 //! one it errors. Linear in the page but for the nesting, which html5ever searches at every tag.
 
+mod blocks;
+mod skim;
 mod srcset;
 mod tree;
 
-use scraper::{Html, Node, node::Element};
+use html5ever::{LocalName, local_name};
 use url::Url;
 use weft_core::limits::{LimitExceeded, Limits};
+
+pub use self::blocks::Block;
+use self::tree::{Element, Reading, Tree, Value};
 
 /// Parts of a URL that mark it as furniture of the page, in any case (MMC4, section 3).
 const KEYWORDS: [&str; 5] = ["logo", "button", "icon", "plugin", "widget"];
@@ -45,10 +50,6 @@ const META_IMAGES: [&str; 5] =
 
 /// Tokens that make a `meta` element an opt-out, whether its name is `robots` or one agent's.
 const ROBOTS_TOKENS: [&str; 4] = ["noai", "noimageai", "noindex", "noimageindex"];
-
-/// Elements whose text is never shown.
-const INVISIBLE: [&str; 9] =
-    ["head", "script", "style", "template", "iframe", "noembed", "noframes", "textarea", "select"];
 
 /// How far behind the last sentence found the next one is looked for, in bytes of text without whitespace. A
 /// C4 document has at most 190,000 characters (`c4_utils.py`).
@@ -243,12 +244,37 @@ pub fn images(
     limits: &Limits,
     extension: ExtensionRule,
 ) -> Result<PageImages, LimitExceeded> {
-    let document = tree::parse(html, limits)?;
+    let document = tree::parse(html, limits, Reading::Images)?;
+    Ok(walk(&document, page_url, limits, extension, None)?.page)
+}
+
+/// As [`images`], and the blocks that the page's text consists of.
+///
+/// # Errors
+/// As [`images`].
+pub fn images_and_blocks(
+    html: &str,
+    page_url: &Url,
+    limits: &Limits,
+    extension: ExtensionRule,
+) -> Result<(PageImages, Vec<Block>), LimitExceeded> {
+    let document = tree::parse(html, limits, Reading::Whole)?;
+    let reader = walk(&document, page_url, limits, extension, Some(blocks::Builder::default()))?;
+    Ok((reader.page, reader.blocks.map(blocks::Builder::finish).unwrap_or_default()))
+}
+
+fn walk<'a>(
+    document: &Tree,
+    page_url: &Url,
+    limits: &'a Limits,
+    extension: ExtensionRule,
+    blocks: Option<blocks::Builder>,
+) -> Result<Reader<'a>, LimitExceeded> {
     let mut reader = Reader {
         limits,
         extension,
         page: PageImages {
-            base_url: base_url(&document, page_url),
+            base_url: base_url(document, page_url),
             references: Vec::new(),
             opt_outs: Vec::new(),
             text: String::new(),
@@ -257,36 +283,43 @@ pub fn images(
         img_elements: 0,
         reference_bytes: 0,
         around: Around::default(),
+        blocks,
     };
-    let mut node = document.tree.root();
+    let mut id = document.document();
     loop {
-        reader.open(node.value())?;
-        if let Some(child) = node.first_child() {
-            node = child;
+        let node = document.node(id);
+        reader.open(&node.value)?;
+        if let Some(child) = node.first_child {
+            id = child;
             continue;
         }
         // Close this node, and all whose last child it is.
         loop {
-            reader.close(node.value());
-            if let Some(next) = node.next_sibling() {
-                node = next;
+            let node = document.node(id);
+            reader.close(&node.value);
+            if let Some(next) = node.next_sibling {
+                id = next;
                 break;
             }
-            let Some(parent) = node.parent() else { return Ok(reader.page) };
-            node = parent;
+            let Some(parent) = node.parent else { return Ok(reader) };
+            id = parent;
         }
     }
 }
 
 /// The document base URL: the first `base` with an `href`, itself relative to the page's URL.
-fn base_url(document: &Html, page_url: &Url) -> Url {
-    for node in document.tree.root().descendants() {
-        let Some(element) = node.value().as_element().filter(|element| element.name() == "base") else { continue };
-        if let Some(href) = element.attr("href") {
+fn base_url(document: &Tree, page_url: &Url) -> Url {
+    let mut next = document.has_base().then(|| document.document());
+    while let Some(id) = next {
+        if let Value::Element(element) = &document.node(id).value
+            && *element.name() == local_name!("base")
+            && let Some(href) = element.attr("href")
+        {
             let base = page_url.join(href).ok();
             let usable = base.filter(|base| !matches!(base.scheme(), "data" | "javascript"));
             return usable.unwrap_or_else(|| page_url.clone());
         }
+        next = document.behind(id);
     }
     page_url.clone()
 }
@@ -303,16 +336,32 @@ struct Around {
 impl Around {
     fn count(&mut self, element: &Element, by: i32) {
         let name = element.name();
-        if INVISIBLE.contains(&name) {
+        if is_invisible(name) {
             self.invisible += by;
         }
-        match name {
-            "noscript" => self.noscript += by,
-            "template" => self.template += by,
-            "picture" => self.picture += by,
+        match *name {
+            local_name!("noscript") => self.noscript += by,
+            local_name!("template") => self.template += by,
+            local_name!("picture") => self.picture += by,
             _ => {}
         }
     }
+}
+
+/// Whether an element's text is never shown.
+fn is_invisible(name: &LocalName) -> bool {
+    matches!(
+        *name,
+        local_name!("head")
+            | local_name!("script")
+            | local_name!("style")
+            | local_name!("template")
+            | local_name!("iframe")
+            | local_name!("noembed")
+            | local_name!("noframes")
+            | local_name!("textarea")
+            | local_name!("select")
+    )
 }
 
 /// Walks over the page's elements in document order.
@@ -325,16 +374,24 @@ struct Reader<'a> {
     /// Bytes of all references so far: an attribute can be copied, and a base prefixed, many times.
     reference_bytes: u64,
     around: Around,
+    /// Where the page's blocks are wanted.
+    blocks: Option<blocks::Builder>,
 }
 
 impl Reader<'_> {
-    fn open(&mut self, node: &Node) -> Result<(), LimitExceeded> {
-        match node {
-            Node::Element(element) => {
+    fn open(&mut self, value: &Value) -> Result<(), LimitExceeded> {
+        match value {
+            Value::Element(element) => {
                 self.around.count(element, 1);
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.open(element);
+                }
                 self.read(element)
             }
-            Node::Text(text) if self.around.invisible == 0 => {
+            Value::Text(text) if self.around.invisible == 0 => {
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.text(text, self.text_chars);
+                }
                 self.push_text(text);
                 Ok(())
             }
@@ -342,9 +399,12 @@ impl Reader<'_> {
         }
     }
 
-    fn close(&mut self, node: &Node) {
-        if let Some(element) = node.as_element() {
+    fn close(&mut self, value: &Value) {
+        if let Value::Element(element) = value {
             self.around.count(element, -1);
+            if let Some(blocks) = &mut self.blocks {
+                blocks.close(element);
+            }
         }
     }
 
@@ -356,18 +416,18 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, element: &Element) -> Result<(), LimitExceeded> {
-        match element.name() {
-            "img" => {
+        match *element.name() {
+            local_name!("img") => {
                 self.read_img(element)?;
                 self.img_elements += 1;
             }
-            "source" if self.around.picture > 0 => {
+            local_name!("source") if self.around.picture > 0 => {
                 for attribute in ["srcset", "data-srcset"] {
                     self.add_candidates(element, attribute, Source::Picture)?;
                 }
             }
-            "meta" => self.read_meta(element)?,
-            "link" => {
+            local_name!("meta") => self.read_meta(element)?,
+            local_name!("link") => {
                 let relations = element.attr("rel").unwrap_or_default();
                 if relations.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("image_src")) {
                     self.add_attribute(element, "href", Source::Meta)?;

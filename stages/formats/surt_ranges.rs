@@ -1,13 +1,18 @@
-//! Cuts the space of urlkeys into corpus shards: ranges that hold equal numbers of a crawl's index blocks.
+//! Cuts the space of urlkeys into corpus shards: ranges that hold equal parts of a crawl's index.
+//!
+//! A ZipNum index is cut into equal numbers of blocks, a columnar one into equal numbers of rows.
 //!
 //! Border `n` of `shards` is the first key of block `n * blocks / shards`, so that each block is read by one shard,
-//! or by two where a border lies inside it. A key belongs to the shard of the last border that is not behind it;
+//! or by two where a border lies inside it; for a columnar index, the first key of the row group before which
+//! `n / shards` of the rows lie, row groups taken by their first keys: where files overlap, several shards read one. A key belongs to the shard of the last border that is not behind it;
 //! keys before the first block belong to shard 0. The cut depends on the index and the number of shards alone:
 //! `ingest` and `locate` see the same one. An index of fewer blocks than shards leaves shards empty.
 
 use weft_core::id::ShardId;
 
 use super::cdx::ClusterIndex;
+use super::columnar::TableSummary;
+use super::index::CrawlIndex;
 
 /// The ranges of the corpus shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +22,43 @@ pub struct SurtRanges {
 }
 
 impl SurtRanges {
+    /// Cuts an index of either form into `shards` ranges.
+    #[must_use]
+    pub fn of(index: &CrawlIndex, shards: u32) -> Self {
+        match index {
+            CrawlIndex::ZipNum { cluster, .. } => Self::from_cluster(cluster, shards),
+            CrawlIndex::Columnar(table) => Self::from_table(table, shards),
+        }
+    }
+
+    /// Cuts the table's row groups into `shards` runs of about equal rows. O(row groups + shards).
+    ///
+    /// Groups whose keys are not known take no part.
+    #[must_use]
+    pub fn from_table(table: &TableSummary, shards: u32) -> Self {
+        let known = table.by_first().iter().filter_map(|&group| {
+            let group = &table.groups()[group];
+            group.keys.as_ref().map(|(first, _)| (first, u128::from(group.rows)))
+        });
+        let known: Vec<(&Box<str>, u128)> = known.collect();
+        let total: u128 = known.iter().map(|(_, rows)| rows).sum();
+        let mut borders = Vec::new();
+        let (mut at, mut before) = (0, 0);
+        for shard in 1..shards {
+            let wanted = u128::from(shard) * total / u128::from(shards);
+            while before < wanted
+                && let Some((_, rows)) = known.get(at)
+            {
+                before += rows;
+                at += 1;
+            }
+            // A group that the border cuts through belongs to the shard that it begins in.
+            let Some((first, _)) = known.get(at) else { break };
+            borders.push((*first).clone());
+        }
+        Self { borders }
+    }
+
     /// Cuts the index's blocks into `shards` runs of equal count. O(shards).
     #[must_use]
     pub fn from_cluster(cluster: &ClusterIndex, shards: u32) -> Self {
@@ -57,6 +99,32 @@ mod tests {
     fn blocks_are_dealt_out_evenly_in_key_order() {
         let ranges = SurtRanges::from_cluster(&cluster(&["b", "d", "f", "h"]), 2);
         assert_eq!(shards(&ranges, &["a", "b", "e", "f", "g", "z"]), [0, 0, 0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn row_groups_are_dealt_out_by_their_rows_whatever_file_they_are_in() {
+        let text = concat!(
+            r#"{"columnar":{"version":1}}"#,
+            "\n",
+            r#"{"part":{"path":"b","bytes":9,"footer_bytes":9,"footer_sha256":""}}"#,
+            "\n",
+            r#"{"group":{"rows":10,"keys":["a","f"]}}"#,
+            "\n",
+            r#"{"group":{"rows":10,"keys":["g","k"]}}"#,
+            "\n",
+            r#"{"group":{"rows":99,"keys":null}}"#,
+            "\n",
+            r#"{"part":{"path":"c","bytes":9,"footer_bytes":9,"footer_sha256":""}}"#,
+            "\n",
+            r#"{"group":{"rows":20,"keys":["c","p"]}}"#,
+            "\n",
+        );
+        let table = TableSummary::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let ranges = SurtRanges::from_table(&table, 2);
+        assert_eq!(shards(&ranges, &["0", "a", "c", "f", "g", "z"]), [0, 0, 0, 0, 1, 1]);
+        let ranges = SurtRanges::from_table(&table, 4);
+        assert_eq!(shards(&ranges, &["a", "c", "g", "z"]), [0, 1, 3, 3]);
+        assert_eq!(shards(&SurtRanges::from_table(&TableSummary::default(), 3), &["a", "z"]), [0, 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Turns an RFC 3339 time into the 14 digits of UTC that crawl indexes use.
+//! Turns the times that sources state into the 14 digits of UTC that crawl indexes use.
 
 const MINUTES_PER_DAY: i64 = 24 * 60;
 
@@ -20,13 +20,35 @@ pub(super) fn digits_of(text: &str) -> Option<String> {
     }
     let offset_minutes = offset_of(skip_fraction(bytes.get(19..)?)?)?;
     let minutes = days * MINUTES_PER_DAY + hour * 60 + minute - offset_minutes + second / 60;
+    digits_of_minutes(minutes, second % 60)
+}
+
+/// Of whole minutes since 1970 and a second.
+fn digits_of_minutes(minutes: i64, second: i64) -> Option<String> {
     let (year, month, day) = date_of(minutes.div_euclid(MINUTES_PER_DAY));
     if !(0..=9999).contains(&year) {
         return None;
     }
     let minute_of_day = minutes.rem_euclid(MINUTES_PER_DAY);
-    let (hour, minute, second) = (minute_of_day / 60, minute_of_day % 60, second % 60);
+    let (hour, minute) = (minute_of_day / 60, minute_of_day % 60);
     Some(format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}"))
+}
+
+/// As [`digits_of`], or the 14 digits themselves where they are a time.
+pub(super) fn digits_of_text(text: &str) -> Option<String> {
+    let is_digits = text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits {
+        return digits_of(text);
+    }
+    let part = |start: usize, end: usize| text.get(start..end).expect("14 digits of ASCII");
+    let (date, time) = ([part(0, 4), part(4, 6), part(6, 8)], [part(8, 10), part(10, 12), part(12, 14)]);
+    digits_of(&format!("{}T{}Z", date.join("-"), time.join(":")))
+}
+
+/// Of seconds since 1970-01-01T00:00:00Z, leap seconds not counted; none where the year is not 0 to 9999.
+pub(super) fn digits_of_unix(seconds: i64) -> Option<String> {
+    let (minutes, second) = (seconds.div_euclid(60), seconds.rem_euclid(60));
+    digits_of_minutes(minutes, second)
 }
 
 /// Three numbers of these widths, separated.
@@ -129,6 +151,30 @@ mod tests {
             "2019-04-18T12:57:5éZ",
         ] {
             assert_eq!(digits_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn fourteen_digits_are_a_time_only_where_the_calendar_has_it() {
+        assert_eq!(digits_of_text("20190418125754").as_deref(), Some("20190418125754"));
+        assert_eq!(digits_of_text("2019-04-18T14:57:54+02:00").as_deref(), Some("20190418125754"));
+        for text in ["20190230000000", "20190418250000", "2019041812575", "201904181257540", "2019041812575x"] {
+            assert_eq!(digits_of_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_since_1970_are_a_time_within_four_digits_of_a_year() {
+        for (seconds, digits) in [
+            (0, Some("19700101000000")),
+            (-1, Some("19691231235959")),
+            (1_555_592_274, Some("20190418125754")),
+            (253_402_300_799, Some("99991231235959")),
+            (253_402_300_800, None),
+            (i64::MAX, None),
+            (i64::MIN, None),
+        ] {
+            assert_eq!(digits_of_unix(seconds).as_deref(), digits, "{seconds}");
         }
     }
 

@@ -51,9 +51,10 @@ struct ImageInfo<'a> {
 #[derive(Serialize)]
 struct Weft<'a> {
     document_id: &'a str,
-    /// When the page was captured: 14 digits, UTC.
+    /// When the page was captured: 14 digits, UTC; empty where the source does not say.
     timestamp: &'a str,
-    warc: Warc<'a>,
+    /// Null where the source names no record.
+    warc: Option<Warc<'a>>,
     images: Vec<WeftImage<'a>>,
 }
 
@@ -96,7 +97,11 @@ impl<'a> Line<'a> {
             weft: Weft {
                 document_id: outline.document_id,
                 timestamp: outline.timestamp,
-                warc: Warc { filename: outline.filename, offset: outline.offset, length: outline.length },
+                warc: (!outline.filename.is_empty()).then_some(Warc {
+                    filename: outline.filename,
+                    offset: outline.offset,
+                    length: outline.length,
+                }),
                 images: images.iter().map(WeftImage::of).collect(),
             },
         }

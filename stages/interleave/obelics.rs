@@ -79,9 +79,10 @@ pub struct ItemMetadata<'a> {
 #[derive(Serialize)]
 struct GeneralMetadata<'a> {
     url: &'a str,
-    warc_filename: &'a str,
-    warc_record_offset: u64,
-    warc_record_length: u64,
+    /// Null, as are offset and length, where the source names no record.
+    warc_filename: Option<&'a str>,
+    warc_record_offset: Option<u64>,
+    warc_record_length: Option<u64>,
     document_id: &'a str,
     timestamp: &'a str,
 }
@@ -171,11 +172,12 @@ impl Columns {
         self.texts.append(true);
         self.image_bytes.append(true);
         let metadata = json::text(&metadata);
+        let has_record = !outline.filename.is_empty();
         let general_metadata = json::text(&GeneralMetadata {
             url: outline.url,
-            warc_filename: outline.filename,
-            warc_record_offset: outline.offset,
-            warc_record_length: outline.length,
+            warc_filename: has_record.then_some(outline.filename),
+            warc_record_offset: has_record.then_some(outline.offset),
+            warc_record_length: has_record.then_some(outline.length),
             document_id: outline.document_id,
             timestamp: outline.timestamp,
         });

@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use weft_core::id::document_id;
@@ -7,6 +7,9 @@ use weft_core::tables::Rejects;
 use weft_core::testing;
 
 use super::*;
+use crate::formats::cdx::CaptureLine;
+use crate::formats::columnar::testing::{Shape, summary_of, table_file};
+use crate::formats::outside::server::{Fault, Server};
 
 const TIME: &str = "20190418125754";
 
@@ -50,6 +53,14 @@ fn index(blocks: &[&[String]]) -> (tempfile::TempDir, Resources) {
 }
 
 fn locate(resources: &Resources, documents: &[(&str, &str, &str)]) -> (Context, Result<Tally, StageError>) {
+    locate_with(Config::default(), resources, documents)
+}
+
+fn locate_with(
+    config: Config,
+    resources: &Resources,
+    documents: &[(&str, &str, &str)],
+) -> (Context, Result<Tally, StageError>) {
     let mut context = testing::context();
     let ids: Vec<String> = documents.iter().map(|(_, timestamp, url)| document_id(url, timestamp)).collect();
     let rows = documents.iter().zip(&ids).map(|((urlkey, timestamp, url), document_id)| DocumentsRow {
@@ -61,7 +72,7 @@ fn locate(resources: &Resources, documents: &[(&str, &str, &str)]) -> (Context, 
         sentences: vec!["A sentence."],
     });
     testing::give::<Documents>(&mut context, rows);
-    let tally = Locate::open(Config::default(), resources).unwrap().run(ShardId(0), &context);
+    let tally = Locate::open(config, resources).unwrap().run(ShardId(0), &context);
     (context, tally)
 }
 
@@ -154,25 +165,209 @@ fn blocks_without_a_document_are_not_read_and_no_block_is_read_twice() {
 }
 
 #[test]
-fn an_index_that_is_cut_off_damaged_or_outside_the_root_fails_the_task() {
+fn documents_in_a_block_that_cannot_be_read_are_rejected_with_its_place() {
     let lines = [line("a", TIME, "http://x.example/", "200", "D", "w.gz", 1)];
     let documents = [("a", TIME, "http://x.example/")];
+    let rejected = |resources: &Resources| {
+        let (context, tally) = locate(resources, &documents);
+        let tally = tally.unwrap();
+        assert_eq!(tally.facts["index_blocks_damaged"], 1);
+        assert_eq!(reasons(&context), ["index_block_damaged"]);
+        testing::written::<Rejects, _>(&context, |row| row.evidence.to_owned()).remove(0)
+    };
 
     let (folder, resources) = index(&[&lines]);
     let shard = folder.path().join("cdx-00000.gz");
     std::fs::File::options().write(true).open(&shard).unwrap().set_len(20).unwrap();
-    let message = locate(&resources, &documents).1.unwrap_err().to_string();
-    assert!(message.contains("cdx-00000.gz at byte 0") && message.contains("ends after 20"), "{message}");
+    let evidence = rejected(&resources);
+    assert!(evidence.contains("cdx-00000.gz at byte 0") && evidence.contains("ends after 20"), "{evidence}");
 
     let (folder, resources) = index(&[&lines]);
     let mut shard = std::fs::File::options().write(true).open(folder.path().join("cdx-00000.gz")).unwrap();
     shard.write_all(&[0; 20]).unwrap();
-    let message = locate(&resources, &documents).1.unwrap_err().to_string();
-    assert!(message.contains("damaged after 0 lines"), "{message}");
+    let evidence = rejected(&resources);
+    assert!(evidence.contains("damaged after 0 lines"), "{evidence}");
 
-    let (folder, mut resources) = index(&[&lines]);
-    put(folder.path(), "odd.idx", format!("a {TIME}\t../cdx-00000.gz\t0\t50\n").as_bytes());
-    resources.crawl.as_mut().unwrap().cluster.location = folder.path().join("odd.idx");
-    let message = locate(&resources, &documents).1.unwrap_err().to_string();
-    assert!(message.contains("`../cdx-00000.gz` is no path below the root"), "{message}");
+    for (summary, cause) in [
+        (format!("a {TIME}\t../cdx-00000.gz\t0\t50\n"), "`../cdx-00000.gz` is no path below the root"),
+        (format!("a {TIME}\tcdx-00001.gz\t0\t50\n"), "is not there"),
+        (format!("a {TIME}\tcdx-00000.gz\t9999\t50\n"), "ends after 0 of the 50 bytes from 9999 on"),
+        (format!("a {TIME}\tcdx-00000.gz\t0\t999999999999\n"), "record_bytes exceeds the limit"),
+    ] {
+        let (folder, mut resources) = index(&[&lines]);
+        put(folder.path(), "odd.idx", summary.as_bytes());
+        resources.crawl.as_mut().unwrap().cluster.location = folder.path().join("odd.idx");
+        let evidence = rejected(&resources);
+        assert!(evidence.contains(cause), "{evidence}");
+    }
+}
+
+/// Seven blocks of one line each, a document for each, and the first `bad` blocks damaged.
+fn locate_with_damage(bad: usize, config: Config) -> (Context, Result<Tally, StageError>) {
+    let keys = ["a", "b", "c", "d", "e", "f", "g"];
+    let url = |key: &str| format!("http://{key}.example/");
+    let blocks: Vec<[String; 1]> = keys.iter().map(|key| [line(key, TIME, &url(key), "200", "D", "w.gz", 1)]).collect();
+    let blocks: Vec<&[String]> = blocks.iter().map(|block| &block[..]).collect();
+    let (folder, resources) = index(&blocks);
+    let CrawlIndex::ZipNum { cluster, .. } = crawl::index(resources.crawl.as_ref().unwrap()).unwrap() else {
+        panic!("a ZipNum index")
+    };
+    let offsets: Vec<u64> = cluster.blocks().iter().map(|block| block.offset).collect();
+    let mut shard = std::fs::File::options().write(true).open(folder.path().join("cdx-00000.gz")).unwrap();
+    for offset in offsets.iter().take(bad) {
+        shard.seek(SeekFrom::Start(*offset)).unwrap();
+        shard.write_all(&[0; 4]).unwrap();
+    }
+    let urls: Vec<String> = keys.iter().map(|key| url(key)).collect();
+    let documents: Vec<(&str, &str, &str)> =
+        keys.iter().zip(&urls).map(|(key, url)| (*key, TIME, url.as_str())).collect();
+    locate_with(config, &resources, &documents)
+}
+
+#[test]
+fn the_task_fails_by_its_first_cause_when_too_many_blocks_are_at_fault() {
+    let of = |max_failed_share| Config { max_failed_share, ..Config::default() };
+    let (context, tally) = locate_with_damage(2, of(0.3));
+    let tally = tally.unwrap();
+    assert_eq!((tally.facts["index_blocks_damaged"], tally.counts[&Unit::Documents].kept), (2, 4));
+    // The third document's key may be at the end of the second block.
+    assert_eq!(reasons(&context), ["index_block_damaged"; 3]);
+
+    let message = locate_with_damage(3, of(0.3)).1.unwrap_err().to_string();
+    for part in ["cdx-00000.gz at byte 0", "3 of the 7 blocks", "max_failed_share is 0.3", "get the index"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(locate_with_damage(7, of(1.0)).1.is_ok());
+    let (_folder, resources) = index(&[&[line("a", TIME, "http://x.example/", "200", "D", "w.gz", 1)]]);
+    let message = Locate::open(of(1.5), &resources).unwrap_err().to_string();
+    assert!(message.contains("give it a share from 0 to 1"), "{message}");
+}
+
+#[test]
+fn a_server_that_fails_fails_the_task_and_rejects_nobody() {
+    let (folder, mut resources) = index(&[&[line("a", TIME, "http://x.example/", "200", "D", "w.gz", 1)]]);
+    let server = Server::start(folder.path());
+    resources.crawl.as_mut().unwrap().root = server.root();
+    server.fail_next(1, Fault::Status(403));
+    let failure = locate(&resources, &[("a", TIME, "http://x.example/")]).1.unwrap_err();
+    assert!(failure.to_string().contains("forbids") && !failure.is_retryable(), "{failure}");
+}
+
+#[test]
+fn a_line_that_is_bad_costs_its_own_document_only() {
+    let mut lines =
+        ["a", "b", "c"].map(|key| line(key, TIME, &format!("http://{key}.example/"), "200", "D", "w.gz", 1));
+    lines[1] = format!("b {TIME} {{nonsense");
+    let (_folder, resources) = index(&[&lines]);
+    let documents =
+        [("a", TIME, "http://a.example/"), ("b", TIME, "http://b.example/"), ("c", TIME, "http://c.example/")];
+    let (context, tally) = locate(&resources, &documents);
+    let tally = tally.unwrap();
+    assert_eq!(tally.counts[&Unit::Documents].kept, 2);
+    assert_eq!(reasons(&context), ["index_block_damaged"]);
+    assert_eq!(tally.facts["index_requests"], 1);
+}
+
+#[test]
+fn a_fallback_is_counted_and_recorded_under_its_name() {
+    let (_folder, resources) = index(&[&[
+        line("example,a)/", "20190418125755", "http://a.example/", "200", "D", "w.gz", 1),
+        line("example,b)/", TIME, "https://www.b.example/", "200", "D", "w.gz", 2),
+        line("example,c)/", TIME, "http://c.example/", "200", "D", "w.gz", 3),
+    ]]);
+    let documents = [
+        ("example,a)/", TIME, "http://a.example/"),
+        ("example,b)/", TIME, "http://b.example/"),
+        ("example,c)/", TIME, "http://c.example/"),
+    ];
+    let config = Config { fallbacks: vec![Fallback::WithinASecond, Fallback::SameUrlkey], ..Config::default() };
+    let (context, tally) = locate_with(config, &resources, &documents);
+    let tally = tally.unwrap();
+    assert_eq!((tally.facts["within_a_second"], tally.facts["same_urlkey"]), (1, 1));
+    let located = testing::written::<Captures, _>(&context, |row| {
+        let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        (row.matched_by.to_owned(), text(row.capture_url), text(row.capture_timestamp), row.url.to_owned())
+    });
+    let expected = [
+        ("within_a_second", "-", "20190418125755", "http://a.example/"),
+        ("same_urlkey", "https://www.b.example/", "-", "http://b.example/"),
+        ("exact", "-", "-", "http://c.example/"),
+    ]
+    .map(|(matched_by, url, timestamp, of)| {
+        (matched_by.to_owned(), url.to_owned(), timestamp.to_owned(), of.to_owned())
+    });
+    assert_eq!(located, expected);
+
+    let twice = Config { fallbacks: vec![Fallback::Revisit, Fallback::Revisit], ..Config::default() };
+    let message = Locate::open(twice, &resources).unwrap_err().to_string();
+    assert!(message.contains("fallbacks names revisit twice"), "{message}");
+}
+
+#[test]
+fn both_forms_of_an_index_locate_the_same() {
+    let mut state = 3_u64;
+    let mut below = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..25 {
+        let (mut captures, mut documents) = (Vec::new(), Vec::new());
+        for key in 0..12 {
+            let urlkey = format!("example,x)/{key:02}");
+            for _ in 0..below(4) {
+                let url = format!("http{}://x.example/{key}", if below(3) > 0 { "" } else { "s" });
+                let timestamp = format!("201904181257{:02}", 50 + below(4));
+                let status = ["200", "200", "301", ""][usize::try_from(below(4)).unwrap()];
+                let digest = format!("D{}", below(2));
+                captures.push(line(&urlkey, &timestamp, &url, status, &digest, "w.gz", below(5)));
+            }
+            for _ in 0..below(3) {
+                documents.push((
+                    urlkey.clone(),
+                    format!("201904181257{:02}", 50 + below(4)),
+                    format!("http://x.example/{key}"),
+                ));
+            }
+        }
+        captures.sort();
+        captures.dedup();
+        documents.sort();
+        if captures.is_empty() {
+            continue;
+        }
+        let blocks: Vec<&[String]> = captures.chunks(3).collect();
+        let (folder, zipnum) = index(&blocks);
+        let lines: Vec<_> = captures.iter().map(|line| CaptureLine::parse(line.as_bytes()).unwrap()).collect();
+        put(folder.path(), "t.parquet", &table_file(&lines, &Shape { rows_per_group: 4, ..Shape::default() }));
+        put(folder.path(), "table-summary.jsonl", summary_of(folder.path(), &["t.parquet"]).0.as_bytes());
+        let mut table = zipnum.clone();
+        table.crawl.as_mut().unwrap().cluster.location = folder.path().join("table-summary.jsonl");
+
+        let config = Config {
+            fallbacks: vec![Fallback::WithinASecond, Fallback::SameUrlkey, Fallback::Revisit, Fallback::SameDigest],
+            ..Config::default()
+        };
+        let documents: Vec<(&str, &str, &str)> =
+            documents.iter().map(|(key, time, url)| (key.as_str(), time.as_str(), url.as_str())).collect();
+        let outcome = |resources: &Resources| {
+            let (context, tally) = locate_with(config.clone(), resources, &documents);
+            let located = testing::written::<Captures, _>(&context, |row| format!("{row:?}"));
+            let rejects = testing::written::<Rejects, _>(&context, |row| format!("{row:?}"));
+            (located, rejects, tally.unwrap().counts)
+        };
+        let of_zipnum = outcome(&zipnum);
+        assert_eq!(of_zipnum, outcome(&table));
+        for text in of_zipnum.0.iter().chain(&of_zipnum.1) {
+            for name in
+                ["exact", "within_a_second", "same_urlkey", "same_digest", "url_not_in_index", "ambiguous_capture"]
+            {
+                if text.contains(&format!("\"{name}\"")) {
+                    seen.insert(name);
+                }
+            }
+        }
+    }
+    // The generator reaches what it is meant to reach.
+    assert_eq!(seen.len(), 6, "{seen:?}");
 }

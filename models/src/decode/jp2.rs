@@ -2,7 +2,7 @@
 
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 
-use super::{DecodeError, Format, Inspected, RgbImage, finish};
+use super::{DecodeError, Format, Inspected, RgbImage, be32, finish, index};
 
 const FORMAT: Format = Format::Jpeg2000;
 
@@ -35,5 +35,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
 
 fn open(bytes: &[u8], strict: bool) -> Result<Image<'_>, DecodeError> {
     let settings = DecodeSettings { strict, ..DecodeSettings::default() };
-    Image::new(bytes, &settings).map_err(|cause| DecodeError::corrupt(FORMAT, cause))
+    Image::new(up_to_codestream(bytes), &settings).map_err(|cause| DecodeError::corrupt(FORMAT, cause))
+}
+
+/// A boxed file without what stands behind its codestream: boxes that do not matter, or no boxes at all.
+fn up_to_codestream(bytes: &[u8]) -> &[u8] {
+    let mut at: usize = 0;
+    // Shorter lengths say that the box goes on to the end of the file, or that eight more bytes have its length.
+    while let Some(length) = be32(bytes, at).map(index).filter(|length| *length >= 8) {
+        let is_codestream = bytes[at + 4..].starts_with(b"jp2c");
+        at = at.saturating_add(length);
+        if is_codestream {
+            return bytes.get(..at).unwrap_or(bytes);
+        }
+    }
+    bytes
 }

@@ -1,205 +1,194 @@
-//! JPEG: our own walk over the markers, then zune-jpeg.
+//! JPEG: baseline and progressive, Huffman and arithmetic coding, eight bits; as libjpeg-turbo under Pillow decodes it.
 //!
-//! The decoder fills up what a truncated file lacks and gives up over malformed application segments, so the walk
-//! decides what is truncated, by libjpeg's rules under Pillow, and hands the decoder only what it needs: a
-//! progressive file must reach its end-of-image marker, the single scan of a baseline file any marker.
+//! The pixels are those of libjpeg-turbo bit by bit, of sound files and of damaged ones. That is why the decoder is
+//! our own: what to make of a code that stands for nothing, of a restart marker that is not there, of coefficients
+//! beyond any sample, each decoder decides for itself, and a hash of the picture tells. A file is refused where
+//! libjpeg gives up, where Pillow refuses to begin, and where it ends before its last row is known.
+//!
+//! A file goes through `marker` (segments), `scan` (its loop over the blocks, with `bits` and `huffman` or
+//! `arithmetic`), `idct` (with `smooth` before it where a progressive file is not finished) and `output` (upsampling
+//! and colours).
 
+mod arithmetic;
+mod bits;
+mod frame;
+mod huffman;
+mod idct;
+mod marker;
+mod open;
+mod output;
+mod scan;
+mod smooth;
+mod source;
+mod standard;
+
+use pulp::Arch;
 use weft_core::limits::Limits;
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
 
-use super::{DecodeError, Format, Inspected, RgbImage, be16, finish, metadata};
+use self::marker::Reader;
+use self::open::Opened;
+use self::output::{Colors, Pixels};
+use super::{DecodeError, Format, Inspected, RgbImage, check_size, cmyk_to_rgb, finish, metadata};
 
 const FORMAT: Format = Format::Jpeg;
 
+/// Why decoding stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Halt {
+    /// The file ends.
+    End,
+    /// It breaks a rule that libjpeg insists on.
+    Corrupt(&'static str),
+    /// It is of a kind that is not decoded.
+    Unsupported(&'static str),
+}
+
+impl Halt {
+    const LENGTH: Self = Self::Corrupt("a marker segment of senseless length");
+    const NO_FRAME: Self = Self::Corrupt("no frame header");
+    const NO_TABLE: Self = Self::Corrupt("a scan without its tables");
+}
+
+impl From<Halt> for DecodeError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::End => Self::Truncated { format: FORMAT },
+            Halt::Corrupt(cause) => Self::corrupt(FORMAT, cause),
+            Halt::Unsupported(cause) => Self::unsupported(FORMAT, cause),
+        }
+    }
+}
+
 pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
-    let walk = Walk::over(bytes)?;
-    let Some((width_px, height_px)) = walk.size_px else {
-        return Err(if walk.is_ended {
+    let opened = Opened::read(bytes)?;
+    let Some((width_px, height_px)) = opened.size_px else {
+        return Err(if opened.is_whole {
             DecodeError::corrupt(FORMAT, "no frame header")
         } else {
             DecodeError::Truncated { format: FORMAT }
         });
     };
     let mut inspected = Inspected::new(FORMAT, width_px.into(), height_px.into());
-    inspected.exif_orientation = metadata::orientation(walk.exif, walk.xmp);
+    inspected.exif_orientation = metadata::orientation(opened.exif, opened.xmp);
     Ok(inspected)
 }
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
-    let walk = Walk::over(bytes)?;
-    if !walk.is_ended {
-        return Err(DecodeError::Truncated { format: FORMAT });
-    }
-    let bytes = walk.essence().ok_or_else(|| DecodeError::corrupt(FORMAT, "no scan"))?;
-    decode_essence(&bytes, limits)
-}
-
-/// Strictly: damaged entropy-coded data is an error. Otherwise what follows the damage is left grey.
-fn decode_essence(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeError> {
-    let side = super::index(limits.image_side_px);
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(side)
-        .set_max_height(side)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let pixels = decoder.decode().map_err(|cause| refuse(&cause))?;
-    let (width_px, height_px) = decoder.dimensions().ok_or_else(|| DecodeError::corrupt(FORMAT, "no size"))?;
+    let mut reader = Reader::new(bytes);
+    let scan = reader.read_to_first_scan()?;
+    let frame = reader.frame_mut()?;
+    frame.lay_out()?;
     let [width_px, height_px] =
-        [width_px, height_px].map(|side| u32::try_from(side).expect("a side has sixteen bits in the file"));
+        [frame.width, frame.height].map(|side| u32::try_from(side).expect("a side has sixteen bits in the file"));
+    check_size(FORMAT, width_px, height_px, limits)?;
+    output::check(frame)?;
+    if !frame.is_progressive && !frame.is_arithmetic {
+        reader.add_standard_tables();
+    }
+    // By what stands before the first scan, as the frame header is.
+    let (is_jfif, adobe_transform) = (reader.is_jfif, reader.adobe_transform);
+    let colors = Colors::of(reader.frame_mut()?, is_jfif, adobe_transform)?;
+    let planes = scan::planes(&mut reader, &scan)?;
+    let frame = reader.frame_mut()?;
+    let mut pixels = Arch::new().dispatch(Pixels::new(frame, &planes, colors)?);
+    if colors.are_inks() {
+        pixels = cmyk_to_rgb(&pixels);
+    }
     finish(FORMAT, width_px, height_px, pixels)
 }
 
-fn refuse(cause: &DecodeErrors) -> DecodeError {
-    match cause {
-        DecodeErrors::Unsupported(_) => DecodeError::unsupported(FORMAT, cause),
-        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => DecodeError::Truncated { format: FORMAT },
-        _ => DecodeError::corrupt(FORMAT, cause),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
 
-/// What the marker segments of a file say.
-#[derive(Debug, Default)]
-struct Walk<'a> {
-    size_px: Option<(u16, u16)>,
-    components: u8,
-    is_progressive: bool,
-    is_jfif: bool,
-    is_ended: bool,
-    exif: Option<&'a [u8]>,
-    xmp: Option<&'a [u8]>,
-    adobe: Option<&'a [u8]>,
-    /// The segments before the first scan that the decoder needs, with their markers.
-    tables: Vec<&'a [u8]>,
-    /// From the first scan's marker to the end of the image.
-    scans: Option<&'a [u8]>,
-}
+    use super::*;
 
-impl<'a> Walk<'a> {
-    /// Goes from marker to marker up to the end of the image, or of the file.
-    fn over(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut walk = Self::default();
-        let mut at = 2;
-        let mut scans_at = None;
-        let mut is_last_scan = false;
-        while let Some((marker, segment_at)) = next_marker(bytes, at) {
-            at = segment_at;
-            // Stand-alone markers; between segments they mean nothing.
-            if matches!(marker, 0x01 | 0xd0..=0xd8) {
-                continue;
-            }
-            if marker == 0xd9 || is_last_scan {
-                walk.is_ended = true;
-                walk.scans = scans_at.and_then(|scans_at: usize| bytes.get(scans_at..segment_at - 2));
-                break;
-            }
-            let Some(length) = be16(bytes, at).map(usize::from) else { break };
-            if length < 2 {
-                return Err(DecodeError::corrupt(FORMAT, "a marker segment shorter than its length field"));
-            }
-            let Some(segment) = bytes.get(at + 2..at + length) else { break };
-            if marker == 0xda {
-                scans_at.get_or_insert(at - 2);
-                is_last_scan = walk.read_scan(segment)?;
-            } else {
-                walk.read(marker, segment)?;
-                // Frame headers, Huffman and quantisation tables, restart intervals.
-                if matches!(marker, 0xc0..=0xcf | 0xdb | 0xdd) && scans_at.is_none() {
-                    walk.tables.push(&bytes[at - 2..at + length]);
-                }
-            }
-            at += length;
-        }
-        Ok(walk)
+    /// A small file, and what Pillow 13.0.0 (libjpeg-turbo 3.2) makes of it; `benches/pillow/jpeg_fixtures.py` wrote both.
+    struct Fixture {
+        name: String,
+        bytes: Vec<u8>,
+        /// Width, height and BLAKE3 of the pixels; `None` where it is refused.
+        expected: Option<(u32, u32, String)>,
     }
 
-    fn read(&mut self, marker: u8, segment: &'a [u8]) -> Result<(), DecodeError> {
-        match marker {
-            // All frame headers: C4, C8 and CC are something else.
-            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                let (Some(precision), Some(height_px), Some(width_px), Some(components)) =
-                    (segment.first(), be16(segment, 1), be16(segment, 3), segment.get(5))
-                else {
-                    return Err(DecodeError::corrupt(FORMAT, "a short frame header"));
+    fn fixtures() -> Vec<Fixture> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/jpeg");
+        let read = |name: &str| {
+            #[expect(clippy::disallowed_methods, reason = "a fixture, not outside bytes")]
+            let bytes = std::fs::read(folder.join(name));
+            bytes.unwrap()
+        };
+        let listing = String::from_utf8(read("expected.txt")).unwrap();
+        listing
+            .lines()
+            .map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                let expected = match fields[1..] {
+                    [width, height, digest] => {
+                        Some((width.parse().unwrap(), height.parse().unwrap(), digest.to_owned()))
+                    }
+                    ref refused => {
+                        assert_eq!(refused, ["refused"]);
+                        None
+                    }
                 };
-                if *precision != 8 {
-                    return Err(DecodeError::unsupported(FORMAT, format_args!("{precision} bits a sample")));
+                Fixture { name: fields[0].to_owned(), bytes: read(&format!("{}.jpg", fields[0])), expected }
+            })
+            .collect()
+    }
+
+    fn decoded(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
+        inspect(bytes)?;
+        decode(bytes, &Limits::default())
+    }
+
+    #[test]
+    fn pixels_and_refusals_are_those_of_pillow_bit_by_bit() {
+        let fixtures = fixtures();
+        assert!(fixtures.len() > 50);
+        for Fixture { name, bytes, expected } in fixtures {
+            let found = decoded(&bytes)
+                .map(|image| (image.width_px(), image.height_px(), blake3::hash(image.pixels()).to_hex().to_string()));
+            assert_eq!(found.as_ref().ok(), expected.as_ref(), "{name}: {:?}", found.as_ref().err());
+        }
+    }
+
+    #[test]
+    fn no_damage_makes_the_decoder_panic() {
+        // What it decodes to is compared elsewhere; here overflow checks are on, and a panic ends the test.
+        let limits = Limits { image_pixels: 1 << 16, ..Limits::default() };
+        let (mut decoded, mut refused) = (0, 0);
+        for Fixture { bytes, .. } in fixtures() {
+            for at in (0..bytes.len()).step_by(3) {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= [0x01, 0x10, 0x80, 0xff][at / 3 % 4];
+                match inspect(&damaged).and_then(|_| decode(&damaged, &limits)) {
+                    Ok(_) => decoded += 1,
+                    Err(_) => refused += 1,
                 }
-                if self.size_px.is_some() {
-                    return Err(DecodeError::corrupt(FORMAT, "two frame headers"));
-                }
-                self.size_px = Some((width_px, height_px));
-                self.components = *components;
-                self.is_progressive = marker == 0xc2;
             }
-            0xe0 if segment.starts_with(b"JFIF\0") => self.is_jfif = true,
-            0xe1 if segment.starts_with(b"Exif\0\0") => self.exif = self.exif.or(Some(segment)),
-            0xe1 if segment.starts_with(b"http://ns.adobe.com/xap/1.0/\0") => self.xmp = self.xmp.or(Some(segment)),
-            0xee if segment.starts_with(b"Adobe") => self.adobe = segment.get(..12).or(self.adobe),
-            _ => {}
         }
-        Ok(())
+        assert!(decoded > 1_000 && refused > 1_000, "{decoded} decoded, {refused} refused");
     }
 
-    /// Reads a scan header and says whether the data of this scan completes the image.
-    fn read_scan(&self, segment: &[u8]) -> Result<bool, DecodeError> {
-        let corrupt = || DecodeError::corrupt(FORMAT, "a senseless scan header");
-        let components = *segment.first().ok_or_else(corrupt)?;
-        if !self.is_progressive {
-            return Ok(components == self.components);
-        }
-        let at = 1 + 2 * usize::from(components);
-        let &[start, end, bits] = segment.get(at..at + 3).and_then(<[u8]>::first_chunk).ok_or_else(corrupt)?;
-        let (high, low) = (bits >> 4, bits & 15);
-        let is_band = if start == 0 { end == 0 } else { start <= end && end < 64 && components == 1 };
-        // A refinement adds one bit; 13 is as far as libjpeg shifts.
-        if !is_band || (high != 0 && low + 1 != high) || low > 13 {
-            return Err(corrupt());
-        }
-        Ok(false)
+    #[test]
+    fn a_file_that_scans_its_image_without_end_is_refused() {
+        // One block, one table with one code for "no difference", and scans of nothing.
+        let mut bytes = b"\xff\xd8\xff\xc2\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0\xff\xdb\0\x43\0".to_vec();
+        bytes.extend([1; 64]);
+        bytes.extend(b"\xff\xc4\0\x14\0\x01");
+        bytes.extend([0; 16]);
+        let scan = b"\xff\xda\0\x08\x01\x01\0\0\0\0\0\0";
+        let file = |scans: usize| [bytes.clone(), scan.repeat(scans), b"\xff\xd9".to_vec()].concat();
+        assert!(decoded(&file(2_688)).is_ok());
+        assert_eq!(decoded(&file(2_689)).unwrap_err().name(), "unsupported");
     }
 
-    /// The file without what has no influence on its pixels; `None` without a scan.
-    fn essence(&self) -> Option<Vec<u8>> {
-        let scans = self.scans?;
-        let mut bytes = b"\xff\xd8".to_vec();
-        // A JFIF file has luma and chroma, whatever Adobe's marker says; with four components only that counts.
-        if let Some(adobe) = self.adobe
-            && !(self.is_jfif && self.components == 3)
-        {
-            // The last byte names the transform: none, or to luma and chroma. Libjpeg takes any other for the latter.
-            let (transform, fields) = adobe.split_last()?;
-            let transform = match (transform, self.components) {
-                (0, _) => 0,
-                (_, 4) => 2,
-                _ => 1,
-            };
-            bytes.extend(b"\xff\xee\x00\x0e");
-            bytes.extend(fields);
-            bytes.push(transform);
-        }
-        for table in &self.tables {
-            bytes.extend(*table);
-        }
-        bytes.extend(scans);
-        bytes.extend(b"\xff\xd9");
-        Some(bytes)
-    }
-}
-
-/// The next marker from `at` on, and where its segment begins. Skips entropy-coded data, where a byte FF is
-/// followed by 00, and restart markers are the walk's to ignore.
-fn next_marker(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
-    loop {
-        at += bytes.get(at..)?.iter().position(|byte| *byte == 0xff)? + 1;
-        match *bytes.get(at)? {
-            // A stuffed byte, or a fill byte.
-            0x00 | 0xff => {}
-            marker => return Some((marker, at + 1)),
-        }
+    #[test]
+    fn limits_hold_before_memory_is_taken() {
+        let mut bytes = fixtures().into_iter().find(|fixture| fixture.name == "sound-progressive").unwrap().bytes;
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc2]).unwrap();
+        bytes[frame + 5..frame + 9].copy_from_slice(&[0x7f, 0xff, 0x7f, 0xff]);
+        assert_eq!(decode(&bytes, &Limits::default()).unwrap_err().name(), "too_many_pixels");
     }
 }

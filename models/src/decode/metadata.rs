@@ -5,18 +5,25 @@ use super::{be16, be32, index, le16, le32};
 /// Orientation by an EXIF block that begins with its TIFF header: tag 0x0112 of the first directory.
 pub(super) fn exif_orientation(exif: &[u8]) -> Option<u8> {
     let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    let little = match exif.get(..2)? {
+    let at = entry(exif, 0x0112)?;
+    let orientation = if exif.starts_with(b"II") { le16(exif, at) } else { be16(exif, at) }?;
+    u8::try_from(orientation).ok().filter(|orientation| (1..=8).contains(orientation))
+}
+
+/// Where the value of a tag stands in the first directory of a TIFF file.
+pub(super) fn entry(tiff: &[u8], tag: u16) -> Option<usize> {
+    let little = match tiff.get(..2)? {
         b"II" => true,
         b"MM" => false,
         _ => return None,
     };
-    let read16 = |at: usize| if little { le16(exif, at) } else { be16(exif, at) };
-    let directory = index(if little { le32(exif, 4) } else { be32(exif, 4) }?);
+    let read16 = |at: usize| if little { le16(tiff, at) } else { be16(tiff, at) };
+    let directory = index(if little { le32(tiff, 4) } else { be32(tiff, 4) }?);
     let entries = usize::from(read16(directory)?);
     for entry in 0..entries {
         let at = directory.checked_add(2 + 12 * entry)?;
-        if read16(at)? == 0x0112 {
-            return u8::try_from(read16(at + 8)?).ok().filter(|orientation| (1..=8).contains(orientation));
+        if read16(at)? == tag {
+            return Some(at + 8);
         }
     }
     None

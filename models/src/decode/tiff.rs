@@ -12,7 +12,8 @@ use super::{DecodeError, Format, Inspected, RgbImage, finish, grey_to_rgb, index
 const FORMAT: Format = Format::Tiff;
 
 pub(super) fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(|cause| refuse(&cause))?;
+    let indices = indices_as_grey(bytes);
+    let mut decoder = open(indices.as_deref().unwrap_or(bytes))?;
     let (width_px, height_px) = decoder.dimensions().map_err(|cause| refuse(&cause))?;
     let color = decoder.colortype().map_err(|cause| refuse(&cause))?;
     let mut inspected = Inspected::new(FORMAT, width_px, height_px);
@@ -27,12 +28,22 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeEr
     let mut bounds = tiff::decoder::Limits::default();
     // Four channels of sixteen bits.
     bounds.decoding_buffer_size = index(limits.image_pixels.saturating_mul(8));
-    let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(|cause| refuse(&cause))?.with_limits(bounds);
+    let indices = indices_as_grey(bytes);
+    let mut decoder = open(indices.as_deref().unwrap_or(bytes))?.with_limits(bounds);
     let (width_px, height_px) = decoder.dimensions().map_err(|cause| refuse(&cause))?;
     let color = decoder.colortype().map_err(|cause| refuse(&cause))?;
     let samples = decoder.read_image().map_err(|cause| refuse(&cause))?;
     let width = index(width_px);
     let rgb = match (color, samples) {
+        (ColorType::Gray(bits @ (1 | 2 | 4 | 8)), DecodingResult::U8(rows)) if indices.is_some() => {
+            let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(|cause| refuse(&cause))?;
+            // All reds, then all greens, then all blues.
+            let colors = map.len() / 3;
+            let color = |channel: usize, value: u8| {
+                map.get(channel * colors + usize::from(value)).map_or(0, |sample| high_byte(*sample))
+            };
+            unpack(&rows, width, bits).flat_map(|value| [color(0, value), color(1, value), color(2, value)]).collect()
+        }
         (ColorType::Gray(8), DecodingResult::U8(values)) => grey_to_rgb(values.into_iter()),
         (ColorType::Gray(16), DecodingResult::U16(values)) => {
             grey_to_rgb(values.into_iter().map(|value| u8::try_from(value).unwrap_or(255)))
@@ -49,18 +60,28 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, DecodeEr
             super::drop_fourth(&values.into_iter().map(high_byte).collect::<Vec<_>>())
         }
         (ColorType::CMYK(8), DecodingResult::U8(values)) => super::cmyk_to_rgb(&values),
-        (ColorType::Palette(bits @ (1 | 2 | 4 | 8)), DecodingResult::U8(rows)) => {
-            let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(|cause| refuse(&cause))?;
-            // All reds, then all greens, then all blues.
-            let colors = map.len() / 3;
-            let color = |channel: usize, value: u8| {
-                map.get(channel * colors + usize::from(value)).map_or(0, |sample| high_byte(*sample))
-            };
-            unpack(&rows, width, bits).flat_map(|value| [color(0, value), color(1, value), color(2, value)]).collect()
-        }
         (color, _) => return Err(DecodeError::unsupported(FORMAT, format_args!("{color:?}"))),
     };
     finish(FORMAT, width_px, height_px, rgb)
+}
+
+fn open(bytes: &[u8]) -> Result<Decoder<Cursor<&[u8]>>, DecodeError> {
+    Decoder::new(Cursor::new(bytes)).map_err(|cause| refuse(&cause))
+}
+
+/// A file whose samples are indices of a colour map, changed to one whose samples are greys; `None` for all others.
+/// The decoder reads greys alone.
+fn indices_as_grey(bytes: &[u8]) -> Option<Vec<u8>> {
+    // The photometric interpretation, a number of two bytes: 3 for a colour map, 1 for grey from black.
+    let at = metadata::entry(bytes, 0x0106)?;
+    let is_little = bytes.starts_with(b"II");
+    let value: [u8; 2] = *bytes.get(at..)?.first_chunk()?;
+    let (map, grey) = if is_little { ([3, 0], [1, 0]) } else { ([0, 3], [0, 1]) };
+    (value == map).then(|| {
+        let mut changed = bytes.to_vec();
+        changed[at..at + 2].copy_from_slice(&grey);
+        changed
+    })
 }
 
 /// Values of `bits` bits, high ones first; each row begins a byte.

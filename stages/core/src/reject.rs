@@ -9,7 +9,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    /// C4 entries.
+    /// Entries of a source: lines, rows or records.
     Documents,
     /// Located documents, before their record is read.
     Captures,
@@ -80,8 +80,12 @@ reasons! {
     NoText = "no_text",
     /// A document whose url has no urlkey.
     BadUrl = "bad_url",
-    /// A document whose timestamp is no RFC 3339 time.
+    /// A document whose timestamp is no time.
     BadTimestamp = "bad_timestamp",
+    /// A row of a source table that lacks a value which every document has.
+    NullField = "null_field",
+    /// A row of a source table that is not of the expected form.
+    BadRow = "bad_row",
     // locate
     /// A second entry of the same url and timestamp.
     DuplicateDocument = "duplicate_document",
@@ -95,6 +99,8 @@ reasons! {
     AmbiguousCapture = "ambiguous_capture",
     /// The capture is no response to a request: a revisit, a resource, a name look-up.
     NotAResponse = "not_a_response",
+    /// A block of the index that may hold the urlkey is damaged or not there.
+    IndexBlockDamaged = "index_block_damaged",
     // fetch
     /// The index names a WARC file that is not there.
     WarcMissing = "warc_missing",

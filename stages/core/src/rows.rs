@@ -2,13 +2,11 @@
 //!
 //! The files of one writer follow each other, as it wrote them; those of several writers are merged in key order.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::fmt;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{Row, RowConverter, SortField};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -97,8 +95,8 @@ impl<T: Table> Source<T> {
         }
     }
 
-    fn key(&self) -> OwnedRow {
-        self.current.as_ref().expect("advanced to a row").1.row(self.index).owned()
+    fn key(&self) -> Row<'_> {
+        self.current.as_ref().expect("advanced to a row").1.row(self.index)
     }
 
     fn row(&self) -> T::Row<'_> {
@@ -145,7 +143,9 @@ pub(crate) fn key_converter<T: Table>() -> RowConverter {
 pub struct Rows<T: Table> {
     sources: Vec<Source<T>>,
     keys: Option<RowConverter>,
-    heap: BinaryHeap<Reverse<(OwnedRow, usize)>>,
+    /// Where several sources are merged: those that have a row, as a binary heap. At its top is the source of the
+    /// current row; of equal keys, the one of the earlier part.
+    heap: Vec<usize>,
     /// The source whose row is current.
     current: Option<usize>,
     started: bool,
@@ -193,7 +193,7 @@ impl<T: Table> Rows<T> {
 
     pub(crate) fn merge(sources: Vec<Source<T>>) -> Self {
         let keys = (sources.len() > 1).then(key_converter::<T>);
-        Self { sources, keys, heap: BinaryHeap::new(), current: None, started: false, peeked: false }
+        Self { sources, keys, heap: Vec::new(), current: None, started: false, peeked: false }
     }
 
     /// Moves to the next row and lends it.
@@ -244,20 +244,24 @@ impl<T: Table> Rows<T> {
             return Ok(());
         };
         if self.started {
-            if let Some(source) = self.current
-                && self.sources[source].advance(Some(keys))?
-            {
-                self.heap.push(Reverse((self.sources[source].key(), source)));
+            if let Some(&source) = self.heap.first() {
+                if !self.sources[source].advance(Some(keys))? {
+                    self.heap.swap_remove(0);
+                }
+                sift_down(&self.sources, &mut self.heap, 0);
             }
         } else {
             for (position, source) in self.sources.iter_mut().enumerate() {
                 if source.advance(Some(keys))? {
-                    self.heap.push(Reverse((source.key(), position)));
+                    self.heap.push(position);
                 }
+            }
+            for position in (0..self.heap.len() / 2).rev() {
+                sift_down(&self.sources, &mut self.heap, position);
             }
             self.started = true;
         }
-        self.current = self.heap.pop().map(|Reverse((_, source))| source);
+        self.current = self.heap.first().copied();
         Ok(())
     }
 
@@ -272,6 +276,24 @@ impl<T: Table> Rows<T> {
             self.peeked = false;
         }
         Ok(Batch::new(&T::finish(&mut builder))?)
+    }
+}
+
+/// Lets the source at `position` of the heap sink below those that come before it. Keys are compared where they lie:
+/// a merge moves no key and allocates nothing.
+fn sift_down<T: Table>(sources: &[Source<T>], heap: &mut [usize], mut position: usize) {
+    let place = |source: usize| (sources[source].key(), source);
+    loop {
+        let (left, right) = (2 * position + 1, 2 * position + 2);
+        if left >= heap.len() {
+            return;
+        }
+        let child = if right < heap.len() && place(heap[right]) < place(heap[left]) { right } else { left };
+        if place(heap[position]) < place(heap[child]) {
+            return;
+        }
+        heap.swap(position, child);
+        position = child;
     }
 }
 

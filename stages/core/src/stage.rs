@@ -112,9 +112,9 @@ pub struct Crawl {
     pub name: String,
     /// The root that `filename`s of the index are below: a folder or an http(s) URL.
     pub root: String,
-    /// Folder of the ZipNum index below the root.
+    /// Folder of the ZipNum index below the root; empty for a columnar index, whose summary holds its paths.
     pub index: String,
-    /// The index's summary, `cluster.idx`.
+    /// The index's summary: `cluster.idx`, or the text that stands for a columnar index. It tells its own form.
     pub cluster: OutsideFile,
 }
 

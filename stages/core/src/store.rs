@@ -234,7 +234,7 @@ impl Store {
             source: source.into(),
         };
         let mut removed = 0;
-        let mut folders: Vec<PathBuf> = ["tables", "shards"].iter().map(|name| root.join(name)).collect();
+        let mut folders: Vec<PathBuf> = ["tables", "shards", "mapping"].iter().map(|name| root.join(name)).collect();
         while let Some(folder) = folders.pop() {
             let entries = match std::fs::read_dir(&folder) {
                 Ok(entries) => entries,
@@ -533,6 +533,12 @@ impl Layout {
     #[must_use]
     pub fn dataset(recipe: &str, fingerprint: &Fingerprint) -> String {
         format!("shards/{recipe}-{}", fingerprint.short())
+    }
+
+    /// The folder of a published mapping from documents to records.
+    #[must_use]
+    pub fn mapping(recipe: &str, fingerprint: &Fingerprint) -> String {
+        format!("mapping/{recipe}-{}", fingerprint.short())
     }
 
     /// What a run made last: the manifest that names the shards.

@@ -1,7 +1,9 @@
 //! Every table of the pipeline, in pipeline order.
 //!
 //! Within a crawl shard all tables list their documents in one order, that of `pages` (WARC file, then offset), and
-//! each table's documents are a subsequence of its predecessor's: streams join by walking side by side.
+//! each table's documents are a subsequence of its predecessor's: streams join by walking side by side. Where the
+//! source is interleaved already there are no `pages`: `ingest` writes `outlines` and `candidates` itself, and the one
+//! order is that of `document_id`.
 
 use crate::table;
 
@@ -25,7 +27,7 @@ table! {
 
 table! {
     /// Where each document's record lies. Written by `locate`, read by `fetch`; the published mapping.
-    pub struct Captures, CapturesRow = "captures" v1 in Crawl by ["filename", "offset", "document_id"] {
+    pub struct Captures, CapturesRow = "captures" v2 in Crawl by ["filename", "offset", "document_id"] {
         /// The WARC file, as a path below the crawl's root.
         filename: Text,
         /// The record's first byte in that file.
@@ -38,6 +40,12 @@ table! {
         digest: MaybeText,
         /// The media type by a look at the bytes, as the index has it.
         mime_detected: MaybeText,
+        /// How the capture was chosen: `exact`, or the name of the fall-back that gave it.
+        matched_by: Text,
+        /// The capture's own url; null where it is the document's.
+        capture_url: MaybeText,
+        /// The capture's own time, 14 digits; null where it is the document's.
+        capture_timestamp: MaybeText,
         /// The document's url.
         url: Text,
         /// 14 digits.
@@ -82,21 +90,22 @@ table! {
 }
 
 table! {
-    /// Documents that name at least one candidate. Written by `extract`; read wherever sentences are needed.
+    /// Documents that name at least one candidate. Written by `extract`, or by `ingest` of an interleaved
+    /// source; read wherever sentences are needed.
     pub struct Outlines, OutlinesRow = "outlines" v1 in Crawl by ["document_id"] {
         /// 32 hex digits.
         document_id: Text,
         /// The document's url.
         url: Text,
-        /// 14 digits.
+        /// 14 digits; empty where the source states no time.
         timestamp: Text,
-        /// The source's own timestamp.
+        /// The source's own timestamp; empty where it has none.
         source_timestamp: Text,
-        /// The WARC file.
+        /// The WARC file; empty where the source names none.
         filename: Text,
-        /// The record's first byte.
+        /// The record's first byte; 0 where there is no WARC file.
         offset: U64,
-        /// The record's stored bytes.
+        /// The record's stored bytes; 0 where they are not known.
         length: U64,
         /// How many candidates the page names.
         candidates: U32,
@@ -106,7 +115,8 @@ table! {
 }
 
 table! {
-    /// Image references that passed the URL rules, in DOM order. Written by `extract`, read by `download`.
+    /// Image references that passed the URL rules, in DOM order. Written by `extract`, or by `ingest` of an
+    /// interleaved source; read by `download`.
     pub struct Candidates, CandidatesRow = "candidates" v1 in Crawl by ["document_id", "image_index"] {
         /// 32 hex digits.
         document_id: Text,
@@ -114,7 +124,8 @@ table! {
         image_index: U32,
         /// The image's absolute URL.
         image_url: Text,
-        /// Capture time of its page, 14 digits: which capture of the image an archive should give.
+        /// Capture time of its page, 14 digits: which capture of the image an archive should give. Empty where the
+        /// source states no time.
         page_timestamp: Text,
         /// Alternative text; null where the element has none.
         alt: MaybeText,

@@ -44,6 +44,23 @@ fn beside(expected: &Value) -> Vec<(Source, &str)> {
     urls
 }
 
+/// Each saved page's file name and text; none where the data is not at hand.
+pub(super) fn saved_pages() -> Option<Vec<(String, String)>> {
+    let Some(root) = std::env::var_os("WEFT_CONFORMANCE") else {
+        println!("SKIPPED: WEFT_CONFORMANCE is not set");
+        return None;
+    };
+    let topic = Path::new(&root).join("html");
+    let limits = Limits::default();
+    let expected: Value = serde_json::from_slice(&read(&topic.join("expected.json"))).unwrap();
+    let pages = expected["pages"].as_array().unwrap().iter().map(|page| {
+        let file = page["file"].as_str().unwrap();
+        let inflated = inflate_member(&read(&topic.join(file)), "page_bytes", limits.page_bytes, &limits);
+        (file.to_owned(), encoding::decode(&inflated.bytes, None).text)
+    });
+    Some(pages.collect())
+}
+
 #[test]
 fn saved_pages_refer_to_what_the_reference_parsers_say() {
     let Some(root) = std::env::var_os("WEFT_CONFORMANCE") else {

@@ -158,3 +158,55 @@ fn a_meta_that_ends_in_charset_does_not_stop_the_parser() {
         [("src", "a")]
     );
 }
+
+/// What is listed when the parser is given every byte to read.
+fn read_wholly(html: &str) -> Result<PageImages, LimitExceeded> {
+    let limits = Limits::default();
+    let tree = tree::parse(html, &limits, Reading::Whole)?;
+    Ok(walk(&tree, &Url::parse(URL).unwrap(), &limits, ExtensionRule::WholeUrl, None)?.page)
+}
+
+#[test]
+fn what_is_cut_from_the_input_alters_nothing() {
+    #[rustfmt::skip]
+    let pieces = [
+        "<div class='a>b' id=c>", "</div>", "<a href=x/>", "<a href='y' class=\"z\">", "</a>", "<b a>", "<b b>", "</b>",
+        "<p =\"x>", "<p a=\"b", "<p\ta\n=\r'>'>", "text &amp; a < b", "\"", "'", ">", "/>", "<", "</", "<!-- <div a='", "-->", "<!", "]]>",
+        "<![CDATA[ <p a> ", "<script type='t'>", "</script >", "<SCRIPT>", "</Script/", "<!--<script>", "if (a<b) '<p a=\">'",
+        "<style a>", "</style>", "<title a>", "</title>", "<textarea rows=2>", "</textarea>", "<xmp>", "</xmp>", "<iframe src=i>",
+        "</iframe>", "<noframes>", "</noframes>", "<noscript>", "</noscript>", "<plaintext>", "<select name=n>",
+        "<option value=1 selected>", "</select>", "<table border=1>", "<tr a>", "<td colspan='2'>", "</table>",
+        "<input type=hidden>", "<svg a=b>", "<g id='1'/>", "<path d=m/>", "<foreignObject>", "<font size=1>", "</svg>",
+        "<math><annotation-xml encoding='text/html'>", "</math>", "<template shadowrootmode=open>", "</template>",
+        "<img src=a.jpg alt=\"b > c\">", "<image src=b.jpg>", "<picture><source srcset='c.jpg 2x'>", "<base href=/d/>",
+        "<meta name=robots content=noai>", "<link rel=image_src href=e.jpg>", "<br clear=all/>", "<hr / a>", "\n", "\r\n", "\0",
+        "<form action=x>", "<button type=submit>", "<li value=3>", "<ul>", "</ul>", "<body bgcolor=a>", "<html lang=b>", "<h1 id=x>",
+    ];
+    let mut state = 5_u64;
+    let mut below = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((state >> 33) % bound as u64).unwrap()
+    };
+    let mut references = 0;
+    for _ in 0..4_000 {
+        let mut html = String::new();
+        for _ in 0..1 + below(40) {
+            html.push_str(pieces[below(pieces.len())]);
+            if below(3) == 0 {
+                html.push_str("<img src=f.jpg>x");
+            }
+        }
+        let skimmed = images(&html, &Url::parse(URL).unwrap(), &Limits::default(), ExtensionRule::WholeUrl);
+        references += skimmed.as_ref().map_or(0, |page| page.references.len());
+        assert_eq!(format!("{skimmed:?}"), format!("{:?}", read_wholly(&html)), "{html}");
+    }
+    assert!(references > 4_000, "{references} references in all");
+}
+
+#[test]
+fn saved_pages_list_the_same_whether_they_are_read_wholly_or_not() {
+    let Some(pages) = conformance::saved_pages() else { return };
+    for (file, text) in pages {
+        assert_eq!(format!("{:?}", Ok::<_, LimitExceeded>(page(&text))), format!("{:?}", read_wholly(&text)), "{file}");
+    }
+}

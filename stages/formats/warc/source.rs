@@ -103,7 +103,7 @@ impl<R: Read> Source<R> {
             if within.is_empty() {
                 return Ok(());
             }
-            let feed = within.iter().position(|&byte| byte == b'\n');
+            let feed = memchr::memchr(b'\n', within);
             let count = feed.map_or(within.len(), |at| at + 1);
             line.extend_from_slice(within.get(..count).expect("the feed lies within"));
             self.consume(count);
