@@ -317,7 +317,8 @@ impl DigestCache {
             let told = (meta.map(|meta| meta.len()), modified.map(|since| since.as_nanos()));
             hasher.update(format!("\n{file} {told:?}").as_bytes());
         }
-        let folder = self.downloads.join(hasher.finalize().to_hex().chars().take(16).collect::<String>());
+        let folder =
+            self.output.join("downloads").join(hasher.finalize().to_hex().chars().take(16).collect::<String>());
         let path = folder.join(name);
         if path.is_file() {
             return Ok(path);

@@ -191,7 +191,7 @@ impl Worker {
     }
 
     fn context(&self, task: &Task, progress: &Arc<Progress>) -> anyhow::Result<Context> {
-        let mut inputs: BTreeMap<String, Vec<Part>> = BTreeMap::new();
+        let mut inputs: BTreeMap<String, Vec<Vec<Part>>> = BTreeMap::new();
         for input in &task.inputs {
             let parts = self.parts(input, task.shard)?;
             inputs.entry(input.table.clone()).or_default().extend(parts);
@@ -207,6 +207,7 @@ impl Worker {
             folder: task.folder.clone(),
             shard: task.shard,
             attempt: task.attempt,
+            segment: 0,
             inputs,
             scratch: self.scratch.clone(),
             sort_bytes: self.hello.sort_bytes,
@@ -219,24 +220,30 @@ impl Worker {
     }
 
     /// The parts of one input that hold the shard's rows, by the reports of the tasks that wrote it.
-    fn parts(&self, input: &Input, shard: ShardId) -> anyhow::Result<Vec<Part>> {
+    ///
+    /// The files that one task wrote follow each other; parts of exchanges are each sorted by themselves.
+    fn parts(&self, input: &Input, shard: ShardId) -> anyhow::Result<Vec<Vec<Part>>> {
         let writers = if input.gathered { (0..input.tasks).map(ShardId).collect() } else { vec![shard] };
         let mut parts = Vec::new();
         for writer in writers {
             let path = Layout::report(&input.folder, writer);
             let report: Report = serde_json::from_slice(&self.store.get(&path)?)
                 .with_context(|| format!("report {path} is damaged; remove it and run again"))?;
+            let mut files = Vec::new();
             for output in report.outputs.into_iter().filter(|output| output.table == input.table) {
                 match output.directory {
                     Some(directory) => {
                         let of_shard = directory.into_iter().filter(|entry| entry.shard == shard);
-                        parts.extend(of_shard.map(|entry| Part {
-                            path: output.path.clone(),
-                            row_groups: Some((entry.first_row_group, entry.row_groups)),
+                        parts.extend(of_shard.map(|entry| {
+                            let row_groups = Some((entry.first_row_group, entry.row_groups));
+                            vec![Part { path: output.path.clone(), row_groups }]
                         }));
                     }
-                    None => parts.push(Part { path: output.path, row_groups: None }),
+                    None => files.push(Part { path: output.path, row_groups: None }),
                 }
+            }
+            if !files.is_empty() {
+                parts.push(files);
             }
         }
         Ok(parts)

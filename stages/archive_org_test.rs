@@ -94,7 +94,7 @@ struct Done {
     outputs: Vec<Output>,
 }
 
-fn run<S: Stage>(stage: &S, store: &Store, shard: u32, inputs: BTreeMap<String, Vec<Part>>) -> Done {
+fn run<S: Stage>(stage: &S, store: &Store, shard: u32, inputs: BTreeMap<String, Vec<Vec<Part>>>) -> Done {
     let mut context = Context { store: store.clone(), shards: SHARDS, inputs, ..testing::context() };
     (context.folder, context.shard) = (S::NAME.to_owned(), ShardId(shard));
     let tally = stage.run(ShardId(shard), &context).unwrap();
@@ -103,13 +103,13 @@ fn run<S: Stage>(stage: &S, store: &Store, shard: u32, inputs: BTreeMap<String, 
 }
 
 /// The rows of table `T` that exchanges wrote for `shard`.
-fn gathered<T: Table>(done: &[Done], shard: u32) -> BTreeMap<String, Vec<Part>> {
+fn gathered<T: Table>(done: &[Done], shard: u32) -> BTreeMap<String, Vec<Vec<Part>>> {
     let outputs = done.iter().flat_map(|done| &done.outputs).filter(|output| output.table == T::NAME);
     let parts = outputs.flat_map(|output| {
         let entries = output.directory.iter().flatten().filter(move |entry| entry.shard.0 == shard);
-        entries.map(|entry| Part {
-            path: output.path.clone(),
-            row_groups: Some((entry.first_row_group, entry.row_groups)),
+        entries.map(|entry| {
+            let row_groups = Some((entry.first_row_group, entry.row_groups));
+            vec![Part { path: output.path.clone(), row_groups }]
         })
     });
     BTreeMap::from([(T::NAME.to_owned(), parts.collect())])

@@ -288,7 +288,7 @@ mod tests {
                     let path = format!("gathered/{number}.parquet");
                     store.put(&path, source.store.get(&part.path).unwrap().to_vec()).unwrap();
                     let parts = context.inputs.entry(HashCounts::NAME.to_owned()).or_default();
-                    parts.push(Part { path, row_groups: part.row_groups });
+                    parts.push(vec![Part { path, row_groups: part.row_groups }]);
                 }
             }
             Stage::run(&dedup(), ShardId(key_shard), &context).unwrap();

@@ -30,7 +30,7 @@ use weft_core::reject::{Reason, Reject, Unit};
 use weft_core::stage::{Flow, Phase, Resources, Spec, Stage, StageError, Use};
 use weft_core::table::def;
 use weft_core::tables::{Captures, CapturesRow, Documents, DocumentsRow};
-use weft_core::tally::Tally;
+use weft_core::tally::{Tally, fact};
 use weft_core::write::ExchangeWriter;
 
 pub use self::choice::Fallback;
@@ -235,9 +235,9 @@ impl Task<'_> {
     }
 
     fn finish(mut self, context: &Context) -> Result<Tally, StageError> {
-        self.accounts.fact("index_requests", self.cost.requests);
-        self.accounts.fact("index_bytes", self.cost.bytes);
-        self.accounts.fact("index_blocks_read", self.cost.blocks);
+        self.accounts.fact(fact::INDEX_REQUESTS, self.cost.requests);
+        self.accounts.fact(fact::INDEX_BYTES, self.cost.bytes);
+        self.accounts.fact(fact::INDEX_BLOCKS, self.cost.blocks);
         self.accounts.fact("index_lines", self.cost.lines);
         self.accounts.fact("index_blocks_damaged", self.faulty.count());
         context.commit(self.captures.finish())?;

@@ -9,13 +9,14 @@ use std::time::Duration;
 use crate::support::{Said, digests, reports, run_tiny, tiny_args, weft};
 
 /// SIGKILL.
-const KILLED: i32 = 9;
+pub(crate) const KILLED: i32 = 9;
 
 /// A small generator, so that the moments are the same every time.
-struct Seeded(u64);
+pub(crate) struct Seeded(pub(crate) u64);
 
 impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }

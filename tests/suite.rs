@@ -14,6 +14,7 @@ mod layering;
 mod locate;
 mod lock;
 mod memory;
+mod resume;
 mod sources;
 mod support;
 mod tiny;

@@ -28,7 +28,7 @@ const MOST_LENGTHS: usize = 100_000;
 
 weft_core::table! {
     /// Where a capture lies.
-    pub struct CapturePlaces, CapturePlacesRow = "captures" v1 in Crawl by ["filename", "offset", "document_id"] {
+    pub struct CapturePlaces, CapturePlacesRow = "captures" v2 in Crawl by ["filename", "offset", "document_id"] {
         /// The WARC file.
         filename: Text,
         /// The record's first byte in that file.

@@ -7,7 +7,6 @@ use serde_json::Value as Json;
 use weft_core::reject::Unit;
 use weft_core::tally::fact;
 use weft_core::task::task_name;
-use weft_stages::fetch::{RANGE_BYTES, RANGE_CAPTURES};
 use weft_stages::formats::outside::STREAM_BYTES;
 
 use super::access::{self, Access, Rule};
@@ -318,8 +317,8 @@ impl Model<'_> {
         let gap_bytes = config.and_then(|config| config.pointer("/coalesce_gap_bytes")).and_then(Json::as_u64);
         let rule = Rule {
             gap_bytes: amount(gap_bytes.unwrap_or_default()),
-            range_bytes: amount(RANGE_BYTES),
-            range_records: amount(RANGE_CAPTURES),
+            range_bytes: f64::INFINITY,
+            range_records: f64::INFINITY,
         };
         let ranges = files.zip(all_bytes).zip(volumes.captures).map(|((files, bytes), captures)| {
             let (file_bytes, records) = (bytes.amount / files.amount, captures.amount / files.amount);

@@ -2,8 +2,8 @@
 
 use weft_core::limits::Limits;
 use weft_core::reject::Reason;
+use weft_core::tables::CapturesRow;
 
-use super::range::Capture;
 use crate::evidence::clipped;
 use crate::formats::inflate::InflateError;
 use crate::formats::outside::with_causes;
@@ -11,10 +11,10 @@ use crate::formats::warc::{Problem, Record, WarcError, WarcReader};
 use crate::response::{self, Page, Refusal, refuse, too_large};
 
 /// The page in `stored`, the bytes that the index names.
-pub(super) fn page_of(capture: &Capture, stored: &[u8], limits: &Limits) -> Result<Page, Refusal> {
+pub(super) fn page_of(capture: &CapturesRow<'_>, stored: &[u8], limits: &Limits) -> Result<Page, Refusal> {
     let record = record_of(stored, limits)?;
     check_target(capture, &record)?;
-    response::page_of(&record, capture.digest.as_deref(), limits)
+    response::page_of(&record, capture.digest, limits)
 }
 
 /// The record at the start of `stored`, whole.
@@ -59,11 +59,11 @@ fn unreadable(cause: &WarcError) -> Refusal {
 }
 
 /// The record's target is the document's url; crawlers of old put it in angle brackets.
-fn check_target(capture: &Capture, record: &Record) -> Result<(), Refusal> {
+fn check_target(capture: &CapturesRow<'_>, record: &Record) -> Result<(), Refusal> {
     let stated = record.field("WARC-Target-URI").unwrap_or_default();
     let bare = stated.strip_prefix('<').and_then(|uri| uri.strip_suffix('>')).unwrap_or(stated);
     // The reader escapes spaces, as some indexes do.
-    let wanted = capture.capture_url.as_deref().unwrap_or(&capture.url);
+    let wanted = capture.capture_url.unwrap_or(capture.url);
     if bare == wanted || record.uri().as_deref() == Some(wanted) {
         return Ok(());
     }

@@ -31,6 +31,21 @@ fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{body}").into_bytes()
 }
 
+/// A row of `captures` that owns what it holds.
+struct Capture {
+    filename: String,
+    offset: u64,
+    document_id: String,
+    length: u64,
+    digest: Option<String>,
+    mime_detected: Option<String>,
+    capture_url: Option<String>,
+    url: String,
+    timestamp: String,
+    source_timestamp: String,
+    sentences: Vec<String>,
+}
+
 /// A crawl of one archive, `w.gz`, and the captures to fetch from it.
 struct Archive {
     bytes: Vec<u8>,
@@ -61,16 +76,44 @@ impl Archive {
         self.captures.last_mut().unwrap()
     }
 
-    fn fetch(&self, config: Config, limits: Limits) -> (Context, Result<Tally, StageError>) {
+    /// A folder that holds the archive.
+    fn folder(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let file = std::fs::File::options().write(true).create_new(true).open(folder.path().join("w.gz"));
         file.unwrap().write_all(&self.bytes).unwrap();
+        folder
+    }
+
+    /// A context of the captures.
+    fn context(&self) -> Context {
         let mut context = testing::context();
-        context.limits = limits;
         testing::give::<Captures>(&mut context, self.captures.iter().map(row));
+        context
+    }
+
+    fn fetch(&self, config: Config, limits: Limits) -> (Context, Result<Tally, StageError>) {
+        let folder = self.folder();
+        let mut context = self.context();
+        context.limits = limits;
         let tally = Fetch::open(config, &resources(folder.path())).unwrap().run(ShardId(0), &context);
         (context, tally)
     }
+}
+
+/// The stage over a crawl that `server` serves.
+fn served(config: Config, server: &Server) -> Fetch {
+    let mut resources = resources(Path::new(""));
+    resources.crawl.as_mut().unwrap().root = server.root();
+    Fetch::open(config, &resources).unwrap()
+}
+
+/// The ranges asked of a server so far, as `first-last`.
+fn asked(server: &Server) -> Vec<String> {
+    let ranges = server.seen().into_iter().filter_map(|head| {
+        let (_, range) = head.split_once("range: bytes=")?;
+        range.lines().next().map(str::to_owned)
+    });
+    ranges.collect()
 }
 
 fn row(capture: &Capture) -> CapturesRow<'_> {
@@ -248,11 +291,13 @@ fn a_missing_file_rejects_its_captures_after_one_request_and_the_shard_goes_on()
         let capture = archive.add("http://b.example/", None, b"");
         (capture.filename, capture.offset, capture.length) = ("missing.gz".to_owned(), offset, 10);
     }
-    archive.add("http://c.example/", None, b"").filename = "../w.gz".to_owned();
+    let escaping = archive.add("http://c.example/", None, b"");
+    (escaping.filename, escaping.length) = ("../w.gz".to_owned(), 10);
     archive.captures.sort_by(|a, b| (&a.filename, a.offset).cmp(&(&b.filename, b.offset)));
     let (context, tally) = archive.fetch(Config::default(), Limits::default());
     let tally = tally.unwrap();
-    assert_eq!((tally.facts["requests"], tally.counts[&Unit::Captures].kept), (3, 1));
+    // One for each file, and none for what is no path below the root.
+    assert_eq!((tally.facts["requests"], tally.counts[&Unit::Captures].kept), (2, 1));
     let rejects = rejects(&context);
     assert!(rejects.iter().all(|(reason, _)| reason == "warc_missing"));
     assert_eq!(
@@ -322,11 +367,8 @@ fn a_server_that_forbids_stops_the_task_and_rejects_nothing() {
     server.fail_next(1, Fault::Status(403));
     let mut archive = Archive::new();
     archive.add("http://a.example/", None, b"record");
-    let mut context = testing::context();
-    testing::give::<Captures>(&mut context, archive.captures.iter().map(row));
-    let mut resources = resources(folder.path());
-    resources.crawl.as_mut().unwrap().root = server.root();
-    let error = Fetch::open(Config::default(), &resources).unwrap().run(ShardId(0), &context).unwrap_err();
+    let context = archive.context();
+    let error = served(Config::default(), &server).run(ShardId(0), &context).unwrap_err();
     assert!(!error.is_retryable());
     let message = error.to_string();
     assert!(message.contains(&format!("{}w.gz", server.root())) && message.contains("stop asking"), "{message}");
@@ -335,9 +377,216 @@ fn a_server_that_forbids_stops_the_task_and_rejects_nothing() {
 
 #[test]
 fn a_share_that_is_none_is_refused() {
-    for max_failed_share in [-0.1, 1.1, f64::NAN] {
-        let config = Config { max_failed_share, ..Config::default() };
-        assert!(Fetch::open(config, &Resources::default()).is_err());
+    let refused = |config: Config, word: &str| {
+        let message = Fetch::open(config, &Resources::default()).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    };
+    for share in [-0.1, 1.1, f64::NAN] {
+        refused(Config { max_failed_share: share, ..Config::default() }, "max_failed_share is");
+        refused(Config { whole_file_density: share, ..Config::default() }, "whole_file_density is");
     }
+    refused(Config { segment_captures: 0, ..Config::default() }, "segment_captures is 0");
     assert!(serde_json::from_str::<Config>(r#"{"gap": 1}"#).unwrap_err().to_string().contains("unknown field `gap`"));
+}
+
+/// An archive of `count` records of 200 kB that do not compress.
+fn large_records(count: u64) -> Archive {
+    let mut archive = Archive::new();
+    let mut state = 1_u64;
+    for number in 0..count {
+        let body: Vec<u8> = (0..200_000)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state.to_be_bytes()[0]
+            })
+            .collect();
+        let url = format!("http://{number}.example/");
+        let http = [&b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"[..], &body].concat();
+        archive.add(&url, Some(sha1_of(&body)), &record(&url, "", &http));
+    }
+    archive
+}
+
+#[test]
+fn however_the_reads_are_planned_the_pages_are_the_same() {
+    // 8 MB: larger than what a read buffers, and than several blocks.
+    let mut archive = large_records(40);
+    let mut number = 0;
+    archive.captures.retain(|_| {
+        number += 1;
+        number % 3 != 0
+    });
+    // A record that two documents name.
+    let twice = row(&archive.captures[4]);
+    let mut captures: Vec<CapturesRow<'_>> = archive.captures.iter().map(row).collect();
+    captures.insert(5, CapturesRow { document_id: "f", ..twice });
+    let wanted: u64 = archive.captures.iter().map(|capture| capture.length).sum();
+    let folder = archive.folder();
+    let server = Server::start(folder.path());
+    let mut outcomes = Vec::new();
+    for (gap, density, requests) in [(0, 1.0, 14), (0, 0.5, 1), (1 << 20, 1.0, 1)] {
+        let config = Config { coalesce_gap_bytes: gap, whole_file_density: density, ..Config::default() };
+        for stage in [Fetch::open(config.clone(), &resources(folder.path())).unwrap(), served(config.clone(), &server)]
+        {
+            let mut context = testing::context();
+            testing::give::<Captures>(&mut context, captures.iter().cloned());
+            let tally = stage.run(ShardId(0), &context).unwrap();
+            assert_eq!(tally.counts[&Unit::Captures].kept, 28, "{:?}", rejects(&context));
+            assert_eq!((tally.facts["requests"], tally.facts["bytes_wanted"]), (requests, wanted));
+            assert_eq!(tally.facts["bytes"], tally.facts["range_bytes"]);
+            outcomes.push(context.outputs.lock().unwrap()[0].blake3.clone());
+        }
+    }
+    outcomes.dedup();
+    assert_eq!(outcomes.len(), 1);
+}
+
+#[test]
+fn an_attempt_asks_for_nothing_that_a_closed_segment_holds() {
+    let mut archive = Archive::new();
+    for number in 0..10 {
+        let url = format!("http://{number}.example/");
+        archive.add(&url, None, &record(&url, "", &ok(&url)));
+    }
+    archive.captures[1].url = "http://other.example/".to_owned();
+    let config = Config { segment_captures: 3, ..Config::default() };
+    let folder = archive.folder();
+    let server = Server::start(folder.path());
+    let (first, last) = (&archive.captures[6], &archive.captures[9]);
+    let from_the_seventh = format!("{}-{}", first.offset, last.offset + last.length - 1);
+
+    let mut killed = archive.context();
+    let cancelled = std::sync::Arc::clone(&killed.cancelled);
+    // Stops inside the third segment.
+    killed.tripwire = Some(std::sync::Arc::new(move |row| {
+        cancelled.fetch_or(row == 8, std::sync::atomic::Ordering::Relaxed);
+    }));
+    let stopped = served(config.clone(), &server).run(ShardId(0), &killed).unwrap_err();
+    assert!(matches!(stopped, StageError::Cancelled), "{stopped}");
+    assert_eq!(asked(&server).len(), 1);
+
+    let second = Context { attempt: 2, cancelled: Default::default(), tripwire: None, ..killed };
+    let tally = served(config.clone(), &server).run(ShardId(0), &second).unwrap();
+    assert_eq!(asked(&server)[1..], [from_the_seventh]);
+    let count = &tally.counts[&Unit::Captures];
+    assert_eq!((count.read, count.kept, count.rejected["record_of_other_url"]), (10, 9, 1));
+    let undisturbed = archive.context();
+    Fetch::open(config, &resources(folder.path())).unwrap().run(ShardId(0), &undisturbed).unwrap();
+    let files = |context: &Context| {
+        let outputs = context.outputs.lock().unwrap();
+        outputs.iter().map(|output| (output.table.clone(), output.blake3.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&undisturbed).len(), 8);
+    assert_eq!(files(&second), files(&undisturbed));
+    let urls = testing::written::<Pages, _>(&second, |row| row.url.to_owned());
+    assert_eq!((urls.len(), urls[8].as_str()), (9, "http://9.example/"));
+}
+
+#[test]
+fn a_crawl_that_is_given_up_and_then_mended_is_read_from_the_beginning() {
+    let mut archive = Archive::new();
+    for number in 0..20 {
+        let url = format!("http://{number}.example/");
+        archive.add(&url, None, &record(&url, "", &ok(&url)));
+    }
+    let folder = archive.folder();
+    let file = folder.path().join("w.gz");
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(1_000).unwrap();
+    let config = Config { segment_captures: 2, max_failed_share: 0.2, ..Config::default() };
+    let stage = Fetch::open(config, &resources(folder.path())).unwrap();
+    let context = archive.context();
+    let message = stage.run(ShardId(0), &context).unwrap_err().to_string();
+    assert!(message.contains("5 captures of this shard cannot be read"), "{message}");
+    std::fs::File::options().write(true).open(&file).unwrap().write_all(&archive.bytes).unwrap();
+    let mended = Context { attempt: 2, ..context };
+    assert_eq!(stage.run(ShardId(0), &mended).unwrap().counts[&Unit::Captures].kept, 20);
+}
+
+#[test]
+fn failures_of_closed_segments_count_towards_the_share() {
+    let mut archive = Archive::new();
+    for number in 0..20 {
+        let url = format!("http://{number}.example/");
+        archive.add(&url, None, &record(&url, "", &ok(&url)));
+    }
+    for number in [0, 1, 2, 17, 18, 19] {
+        archive.captures[number].url = "http://other.example/".to_owned();
+    }
+    let config = Config { segment_captures: 5, max_failed_share: 0.25, ..Config::default() };
+    let folder = archive.folder();
+    let stage = Fetch::open(config, &resources(folder.path())).unwrap();
+    let mut killed = archive.context();
+    let cancelled = std::sync::Arc::clone(&killed.cancelled);
+    killed.tripwire = Some(std::sync::Arc::new(move |row| {
+        cancelled.fetch_or(row == 12, std::sync::atomic::Ordering::Relaxed);
+    }));
+    stage.run(ShardId(0), &killed).unwrap_err();
+    let second = Context { attempt: 2, cancelled: Default::default(), tripwire: None, ..killed };
+    let message = stage.run(ShardId(0), &second).unwrap_err().to_string();
+    assert!(message.contains("6 captures of this shard cannot be read"), "{message}");
+}
+
+#[test]
+fn a_capture_beyond_the_file_is_a_reject_and_the_shard_goes_on() {
+    let mut archive = Archive::new();
+    archive.add("http://a.example/", None, &record("http://a.example/", "", &ok("a")));
+    for offset in [1 << 30, u64::MAX - 5, u64::MAX] {
+        let capture = archive.add("http://b.example/", None, b"");
+        (capture.offset, capture.length) = (offset, 10);
+    }
+    let (context, tally) = archive.fetch(Config::default(), Limits::default());
+    assert_eq!(tally.unwrap().counts[&Unit::Captures].kept, 1);
+    let expected = [
+        "w.gz at 1073741824: the file ends before it".to_owned(),
+        format!("w.gz at {}: no file is so long", u64::MAX - 5),
+        format!("w.gz at {}: no file is so long", u64::MAX),
+    ];
+    assert_eq!(rejects(&context), expected.map(|evidence| ("record_damaged".to_owned(), evidence)));
+}
+
+#[test]
+fn a_range_that_the_server_does_not_send_is_a_reject_and_too_many_are_named() {
+    let mut archive = Archive::new();
+    for (number, offset) in [(0, 0), (1, 10 << 20)] {
+        let url = format!("http://{number}.example/");
+        archive.bytes.resize(offset, 0);
+        archive.add(&url, None, &record(&url, "", &ok("page")));
+    }
+    let folder = archive.folder();
+    let server = Server::start(folder.path());
+    server.fail_next(1, Fault::OtherRange);
+    let context = archive.context();
+    let tally = served(Config::default(), &server).run(ShardId(0), &context).unwrap();
+    assert_eq!(tally.counts[&Unit::Captures].kept, 1);
+    let (reason, evidence) = rejects(&context).remove(0);
+    assert_eq!(
+        (reason.as_str(), evidence.contains("w.gz at 0: it sent bytes 1 to")),
+        ("range_refused", true),
+        "{evidence}"
+    );
+
+    // All captures are of one record: enough to be judged.
+    let url = "http://0.example/";
+    archive.captures.truncate(1);
+    for _ in 0..20 {
+        archive.add(url, None, b"").offset = 0;
+    }
+    server.fail_next(100, Fault::OtherRange);
+    let error = served(Config::default(), &server).run(ShardId(0), &archive.context()).unwrap_err();
+    assert!(error.to_string().contains("it sent bytes 1 to"), "{error}");
+}
+
+#[test]
+fn a_file_that_the_server_has_not_costs_one_request() {
+    let mut archive = Archive::new();
+    for offset in 0..6 {
+        let capture = archive.add("http://b.example/", None, b"");
+        (capture.filename, capture.offset, capture.length) = ("missing.gz".to_owned(), offset << 24, 10);
+    }
+    let folder = archive.folder();
+    let server = Server::start(folder.path());
+    let context = archive.context();
+    let tally = served(Config::default(), &server).run(ShardId(0), &context).unwrap();
+    assert_eq!((tally.facts["requests"], asked(&server).len()), (1, 1));
+    assert!(rejects(&context).iter().all(|(reason, _)| reason == "warc_missing"));
 }

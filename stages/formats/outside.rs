@@ -105,6 +105,12 @@ pub enum OutsideError {
 }
 
 impl OutsideError {
+    /// The failure inside the error of a stream's read.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// Whether the same read can succeed later without anybody's help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -269,13 +275,45 @@ impl OutsideRoot {
     /// # Errors
     /// When a local file is missing; over http, the first read says so.
     pub fn open_file<'r>(&'r self, path: &'r str) -> Result<Box<dyn Read + 'r>, OutsideError> {
+        self.stream(path, 0, u64::MAX).map(|stream| stream as Box<dyn Read + 'r>)
+    }
+
+    /// Streams the `length` bytes from `start` on, fewer only where the file ends.
+    ///
+    /// A read's failure holds the [`OutsideError`]; see [`OutsideError::of`].
+    ///
+    /// # Errors
+    /// When a local file is missing; over http, the first read says so.
+    pub fn stream<'r>(
+        &'r self,
+        path: &'r str,
+        start: u64,
+        length: u64,
+    ) -> Result<Box<dyn Read + Send + 'r>, OutsideError> {
         check_path(path)?;
         match self {
-            Self::Folder(folder) => Ok(Box::new(open_file(&folder.join(path))?)),
+            Self::Folder(folder) => {
+                let place = folder.join(path);
+                let mut file = open_file(&place)?;
+                file.seek(SeekFrom::Start(start)).map_err(|source| io_error(&place, source))?;
+                Ok(Box::new(FolderStream { file: file.take(length), place }))
+            }
             Self::Http(root) => {
-                Ok(Box::new(HttpFile { root, path, next: 0, piece: io::Cursor::default(), ended: false }))
+                Ok(Box::new(HttpFile { root, path, next: start, left: length, piece: io::Cursor::default() }))
             }
         }
+    }
+}
+
+/// A range of a local file; its failures name the file.
+struct FolderStream {
+    file: io::Take<File>,
+    place: PathBuf,
+}
+
+impl Read for FolderStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).map_err(|source| io::Error::other(io_error(&self.place, source)))
     }
 }
 
@@ -316,20 +354,21 @@ struct HttpFile<'r> {
     root: &'r HttpRoot,
     path: &'r str,
     next: u64,
+    left: u64,
     piece: io::Cursor<Vec<u8>>,
-    ended: bool,
 }
 
 impl Read for HttpFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = self.piece.read(buffer)?;
-            if read > 0 || self.ended || buffer.is_empty() {
+            if read > 0 || self.left == 0 || buffer.is_empty() {
                 return Ok(read);
             }
-            let piece = self.root.read_up_to(self.path, self.next, STREAM_BYTES).map_err(io::Error::other)?;
+            let wanted = self.left.min(STREAM_BYTES);
+            let piece = self.root.read_up_to(self.path, self.next, wanted).map_err(io::Error::other)?;
             let piece_bytes = u64::try_from(piece.len()).expect("usize fits u64");
-            self.ended = piece_bytes < STREAM_BYTES;
+            self.left = if piece_bytes < wanted { 0 } else { self.left - piece_bytes };
             self.next += piece_bytes;
             self.piece = io::Cursor::new(piece);
         }
@@ -385,9 +424,17 @@ mod tests {
             let mut whole = Vec::new();
             root.open_file(PATH).unwrap().read_to_end(&mut whole).unwrap();
             assert!(whole == bytes);
+            for (start, length, end) in [(0, 10, 10), (5, 0, 5), (99_990, 20, 100_000), (200_000, 20, 200_000)] {
+                let mut streamed = Vec::new();
+                root.stream(PATH, start, length).unwrap().read_to_end(&mut streamed).unwrap();
+                let start = usize::try_from(start).unwrap();
+                assert_eq!(streamed, bytes.get(start..end).unwrap_or_default());
+            }
             assert!(matches!(root.read_range("a b/none", 0, 1), Err(OutsideError::Missing { .. })));
             assert!(matches!(root.read_range("a b", 0, 1), Err(OutsideError::Missing { .. })));
         }
+        let error = http(&server).stream("a b/none", 0, 1).unwrap().read(&mut [0]).unwrap_err();
+        assert!(matches!(OutsideError::of(&error), Some(OutsideError::Missing { .. })), "{error}");
         assert!(server.seen().iter().all(|request| request.contains("user-agent: weft-test/0 (test)")));
     }
 

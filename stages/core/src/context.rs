@@ -10,6 +10,7 @@ use crate::id::{Fingerprint, ShardCounts, ShardId};
 use crate::limits::Limits;
 use crate::reject::{Reject, Unit};
 use crate::rows::{Part, Rows};
+use crate::segment::Segments;
 use crate::stage::StageError;
 use crate::store::{Layout, Store};
 use crate::table::Table;
@@ -52,8 +53,10 @@ pub struct Context {
     pub shard: ShardId,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// The parts of each input table, by table name.
-    pub inputs: BTreeMap<String, Vec<Part>>,
+    /// The segment that is being written; 0 for a task that has none.
+    pub segment: u32,
+    /// The parts of each input table, by table name: for each task that wrote it, its files in order.
+    pub inputs: BTreeMap<String, Vec<Vec<Part>>>,
     /// A folder for files that nobody else sees.
     pub scratch: PathBuf,
     /// Memory that one sort may take.
@@ -86,8 +89,16 @@ impl Context {
     /// # Errors
     /// When a file is missing, damaged or of another table.
     pub fn rows<T: Table>(&self) -> Result<Rows<T>, StageError> {
-        let parts = self.inputs.get(T::NAME).map_or(&[][..], Vec::as_slice);
-        Ok(Rows::open(&self.store, parts)?)
+        let writers = self.inputs.get(T::NAME).map_or(&[][..], Vec::as_slice);
+        Ok(Rows::open_writers(&self.store, writers)?)
+    }
+
+    /// The task's segments, behind those that earlier attempts closed.
+    ///
+    /// # Errors
+    /// When the store fails, or a segment is not what its report says.
+    pub fn segments(&self) -> Result<Segments<'_>, StageError> {
+        Segments::adopt(self)
     }
 
     /// A writer of the shard's rows of table `T`, in key order.
@@ -107,7 +118,7 @@ impl Context {
     }
 
     fn table_path(&self, table: &str) -> String {
-        Layout::table(&self.folder, self.shard, table, self.attempt)
+        Layout::table(&self.folder, self.shard, table, self.segment, self.attempt)
     }
 
     /// Takes note of a finished file: it will stand in the task's report.

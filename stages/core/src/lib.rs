@@ -2,7 +2,7 @@
 //!
 //! Stages exchange immutable [tables](mod@table) through a [store]; inside, they see typed borrowed rows. A
 //! [stage](stage::Stage) describes itself, is opened once and runs shard by shard with a
-//! [context](context::Context); every row it reads is kept or [rejected](reject), and its [tally] says so.
+//! [context](context::Context), a long shard in [segments](segment); every row it reads is kept or [rejected](reject), and its [tally] says so.
 
 pub mod cell;
 pub mod context;
@@ -10,6 +10,7 @@ pub mod id;
 pub mod limits;
 pub mod reject;
 pub mod rows;
+pub mod segment;
 pub mod stage;
 pub mod store;
 pub mod table;

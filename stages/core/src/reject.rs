@@ -104,6 +104,8 @@ reasons! {
     // fetch
     /// The index names a WARC file that is not there.
     WarcMissing = "warc_missing",
+    /// The server sends something else than the byte range.
+    RangeRefused = "range_refused",
     /// The byte range holds no readable record.
     RecordDamaged = "record_damaged",
     /// The record at the offset is of another url.

@@ -1,4 +1,6 @@
-//! Rows of a table as a task reads them: batch by batch, merged in key order, never a shard at once.
+//! Rows of a table as a task reads them: batch by batch, never a shard at once.
+//!
+//! The files of one writer follow each other, as it wrote them; those of several writers are merged in key order.
 
 use std::fmt;
 
@@ -56,19 +58,18 @@ pub struct Part {
     pub row_groups: Option<(usize, usize)>,
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>> + Send>;
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + Send>;
 
-/// One sorted stream of batches.
+/// One stream of batches: what one writer wrote.
 pub(crate) struct Source<T: Table> {
-    path: String,
     batches: Batches,
     current: Option<(Batch<T>, arrow::row::Rows)>,
     index: usize,
 }
 
 impl<T: Table> Source<T> {
-    pub(crate) fn new(path: String, batches: Batches) -> Self {
-        Self { path, batches, current: None, index: 0 }
+    pub(crate) fn new(batches: Batches) -> Self {
+        Self { batches, current: None, index: 0 }
     }
 
     /// Moves to the next row; `false` at the end.
@@ -84,8 +85,7 @@ impl<T: Table> Source<T> {
                 self.current = None;
                 return Ok(false);
             };
-            let record_batch =
-                next.map_err(|source| ReadError::Damaged { table: T::NAME, path: self.path.clone(), source })?;
+            let record_batch = next?;
             let rows = match keys {
                 Some(keys) => key_rows::<T>(keys, &record_batch)?,
                 None => RowConverter::new(vec![]).expect("no columns").empty_rows(0, 0),
@@ -137,9 +137,9 @@ pub(crate) fn key_converter<T: Table>() -> RowConverter {
     RowConverter::new(fields).expect("key columns are of sortable types")
 }
 
-/// The rows of a table in key order; a lending cursor.
+/// The rows of a table in order; a lending cursor.
 ///
-/// One part is read as it stands; several are merged by key. `while let Some(row) = rows.next()? { … }`.
+/// One writer's rows come as they stand; those of several are merged by key. `while let Some(row) = rows.next()? { … }`.
 pub struct Rows<T: Table> {
     sources: Vec<Source<T>>,
     keys: Option<RowConverter>,
@@ -160,22 +160,33 @@ impl<T: Table> fmt::Debug for Rows<T> {
 }
 
 impl<T: Table> Rows<T> {
-    /// Opens the parts; each must be sorted by the table's key.
+    /// Merges the parts; each must be sorted by the table's key.
     ///
     /// # Errors
     /// When a file is missing, damaged, or of another table.
     pub fn open(store: &Store, parts: &[Part]) -> Result<Self, ReadError> {
+        let writers: Vec<Vec<Part>> = parts.iter().map(|part| vec![part.clone()]).collect();
+        Self::open_writers(store, &writers)
+    }
+
+    /// Merges what several writers wrote. The parts of one writer are read one after the other, in the order given;
+    /// where there are several writers, that must be the order of the table's key.
+    ///
+    /// # Errors
+    /// When a writer's first file is missing, damaged, or of another table; [`next`](Self::next) tells of the others.
+    pub fn open_writers(store: &Store, writers: &[Vec<Part>]) -> Result<Self, ReadError> {
         let holds_bytes = T::schema().fields().iter().any(|field| *field.data_type() == DataType::Binary);
-        let batch_rows = match parts.len() {
+        let batch_rows = match writers.len() {
             // Pages and pictures run to megabytes each.
             _ if holds_bytes => 16,
             // Many sources are open at once in an exchange: keep each one's batch small.
             17.. => 64,
             _ => 1024,
         };
-        let sources = parts
+        let sources = writers
             .iter()
-            .map(|part| Ok(Source::new(part.path.clone(), open_part::<T>(store, part, batch_rows)?)))
+            .filter(|parts| !parts.is_empty())
+            .map(|parts| Ok(Source::new(open_parts::<T>(store, parts, batch_rows)?)))
             .collect::<Result<Vec<_>, ReadError>>()?;
         Ok(Self::merge(sources))
     }
@@ -195,6 +206,19 @@ impl<T: Table> Rows<T> {
             self.step()?;
         }
         Ok(self.current.map(|source| self.sources[source].row()))
+    }
+
+    /// Passes over the next `rows` rows, or over all where there are fewer.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn skip(&mut self, rows: u64) -> Result<(), ReadError> {
+        for _ in 0..rows {
+            if self.next()?.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The next row, which stays the next.
@@ -337,6 +361,18 @@ document_rows!(
     DocumentSelectionsRow
 );
 
+/// The batches of parts that follow each other; no file but the first is opened before its turn.
+fn open_parts<T: Table>(store: &Store, parts: &[Part], batch_rows: usize) -> Result<Batches, ReadError> {
+    let Some((first, others)) = parts.split_first() else { return Ok(Box::new(std::iter::empty())) };
+    let first = open_part::<T>(store, first, batch_rows)?;
+    let (store, others) = (store.clone(), others.to_vec());
+    let others = others.into_iter().flat_map(move |part| {
+        let opened = open_part::<T>(&store, &part, batch_rows);
+        opened.unwrap_or_else(|cause| Box::new(std::iter::once(Err(cause))))
+    });
+    Ok(Box::new(first.chain(others)))
+}
+
 fn open_part<T: Table>(store: &Store, part: &Part, batch_rows: usize) -> Result<Batches, ReadError> {
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| ReadError::Damaged {
         table: T::NAME,
@@ -353,7 +389,17 @@ fn open_part<T: Table>(store: &Store, part: &Part, batch_rows: usize) -> Result<
         builder = builder.with_row_groups((first..first + count).collect());
     }
     let reader = builder.build().map_err(|cause| damaged(cause.into()))?;
-    Ok(Box::new(reader.map(|batch| batch.map_err(Into::into))))
+    Ok(batches_of::<T>(part.path.clone(), reader))
+}
+
+/// Batches whose failures say which table and file they are of.
+fn batches_of<T: Table>(
+    path: String,
+    batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send + 'static,
+) -> Batches {
+    Box::new(batches.map(move |batch| {
+        batch.map_err(|cause| ReadError::Damaged { table: T::NAME, path: path.clone(), source: cause.into() })
+    }))
 }
 
 /// All batches of a table file with all its columns, whatever table it is.
@@ -374,14 +420,14 @@ pub fn record_batches(
 }
 
 /// Sorted rows held in memory, as one source of a merge.
-pub(crate) fn memory_source<T: Table>(name: &str, batch: RecordBatch) -> Source<T> {
-    Source::new(name.to_owned(), Box::new(std::iter::once(Ok(batch))))
+pub(crate) fn memory_source<T: Table>(batch: RecordBatch) -> Source<T> {
+    Source::new(Box::new(std::iter::once(Ok(batch))))
 }
 
-/// Wraps a boxed batch iterator as one source of a merge.
+/// Wraps a batch iterator as one source of a merge; `name` is told where it fails.
 pub(crate) fn batch_source<T: Table>(
     name: &str,
     batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send + 'static,
 ) -> Source<T> {
-    Source::new(name.to_owned(), Box::new(batches.map(|batch| batch.map_err(Into::into))))
+    Source::new(batches_of::<T>(name.to_owned(), batches))
 }

@@ -208,6 +208,17 @@ impl Store {
         Ok(removed.len())
     }
 
+    /// Removes one file, if it is there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn remove_file(&self, path: &str) -> Result<(), StoreError> {
+        match self.wait(self.objects.delete(&ObjectPath::from(path))) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(cause) => Err(self.error("remove", path, cause)),
+        }
+    }
+
     /// Removes what killed writers left: a local store's files that never got their final name. Only for a caller
     /// that knows no other writer lives. Returns how many there were.
     ///
@@ -503,10 +514,19 @@ impl Layout {
         format!("{phase}/{shard}/report.json")
     }
 
-    /// A table file of one attempt.
+    /// A table file of one attempt; a task's first segment is named as a task without segments is.
     #[must_use]
-    pub fn table(phase: &str, shard: ShardId, table: &str, attempt: u32) -> String {
-        format!("{phase}/{shard}/{table}-a{attempt:03}.parquet")
+    pub fn table(phase: &str, shard: ShardId, table: &str, segment: u32, attempt: u32) -> String {
+        if segment == 0 {
+            return format!("{phase}/{shard}/{table}-a{attempt:03}.parquet");
+        }
+        format!("{phase}/{shard}/{table}-s{segment:05}-a{attempt:03}.parquet")
+    }
+
+    /// A segment's report: written last, create-if-absent; where it stands, the segment is closed.
+    #[must_use]
+    pub fn segment(phase: &str, shard: ShardId, segment: u32) -> String {
+        format!("{phase}/{shard}/segment-{segment:05}.json")
     }
 
     /// The folder of a dataset's shards.
@@ -588,6 +608,17 @@ mod tests {
             assert_eq!(store.put_new("r.json", b"2".to_vec()).unwrap(), Created::AlreadyThere);
             assert_eq!(&store.get("r.json").unwrap()[..], b"1");
             assert_eq!(store.remove("r.json").unwrap_or(0) + store.list("").unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_is_removed_alone_and_once_is_enough() {
+        for (store, _folder) in stores() {
+            store.put("a/b", b"1".to_vec()).unwrap();
+            store.put("a/b2", b"2".to_vec()).unwrap();
+            store.remove_file("a/b").unwrap();
+            store.remove_file("a/b").unwrap();
+            assert_eq!(store.list("").unwrap(), ["a/b2"]);
         }
     }
 }

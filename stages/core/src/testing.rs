@@ -26,6 +26,7 @@ pub fn context() -> Context {
         folder: "test".to_owned(),
         shard: ShardId(0),
         attempt: 1,
+        segment: 0,
         inputs: BTreeMap::new(),
         scratch: scratch(),
         sort_bytes: 1 << 20,
@@ -52,7 +53,7 @@ pub fn give<'a, T: Table>(context: &mut Context, rows: impl IntoIterator<Item = 
         writer.push(&row).expect("memory takes a row");
     }
     writer.finish().expect("memory takes a table");
-    context.inputs.entry(T::NAME.to_owned()).or_default().push(Part { path, row_groups: None });
+    context.inputs.entry(T::NAME.to_owned()).or_default().push(vec![Part { path, row_groups: None }]);
 }
 
 /// The rows that a stage has written to table `T`, each as `of` makes it.
@@ -61,10 +62,10 @@ pub fn give<'a, T: Table>(context: &mut Context, rows: impl IntoIterator<Item = 
 /// When the table was not written or is damaged.
 pub fn written<T: Table, V>(context: &Context, mut of: impl FnMut(T::Row<'_>) -> V) -> Vec<V> {
     let outputs = context.outputs.lock().expect("no test panics while it holds this");
-    let mut parts = outputs.iter().filter(|output| output.table == T::NAME);
-    let output = parts.next().expect("the table was written");
-    let part = Part { path: output.path.clone(), row_groups: None };
-    let mut rows = Rows::<T>::open(&context.store, &[part]).expect("a table just written");
+    let files = outputs.iter().filter(|output| output.table == T::NAME);
+    let parts: Vec<Part> = files.map(|output| Part { path: output.path.clone(), row_groups: None }).collect();
+    assert!(!parts.is_empty(), "the table was written");
+    let mut rows = Rows::<T>::open_writers(&context.store, &[parts]).expect("a table just written");
     let mut values = Vec::new();
     while let Some(row) = rows.next().expect("a table just written") {
         values.push(of(row));

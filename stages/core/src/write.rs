@@ -338,7 +338,7 @@ impl<T: Table> ExchangeWriter<T> {
             let reader = StreamReader::try_new(std::io::BufReader::new(run), None).map_err(scratch_error::<T>)?;
             sources.push(batch_source::<Targeted<T>>("scratch", reader));
         }
-        sources.push(memory_source::<Targeted<T>>("memory", last));
+        sources.push(memory_source::<Targeted<T>>(last));
         let mut rows = Rows::merge(sources);
         let mut writer = TableWriter::<T>::create(&self.store, &self.path)?;
         let mut directory: Vec<Directory> = Vec::new();
