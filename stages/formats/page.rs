@@ -8,7 +8,6 @@
 //! Bounds: the nesting of elements, the number of references, and the memory, in proportion to the page; past
 //! one it errors. Linear in the page but for the nesting, which html5ever searches at every tag.
 
-mod skim;
 mod srcset;
 mod tree;
 
