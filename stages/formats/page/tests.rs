@@ -180,7 +180,8 @@ fn what_is_cut_from_the_input_alters_nothing() {
         "<math><annotation-xml encoding='text/html'>", "</math>", "<template shadowrootmode=open>", "</template>",
         "<img src=a.jpg alt=\"b > c\">", "<image src=b.jpg>", "<picture><source srcset='c.jpg 2x'>", "<base href=/d/>",
         "<meta name=robots content=noai>", "<link rel=image_src href=e.jpg>", "<br clear=all/>", "<hr / a>", "\n", "\r\n", "\0",
-        "<form action=x>", "<button type=submit>", "<li value=3>", "<ul>", "</ul>", "<body bgcolor=a>", "<html lang=b>", "<h1 id=x>",
+        "<form action=x>", "<button type=submit>", "<li value=3>", "<ul>", "</ul>", "<body bgcolor=a>", "<html lang=b>", "<h1 id=x>", "<video src=a controls>", "<select multiple>",
+        "<style media=x>p</style>", "<noscript a>", "<svg><title a>", "<symbol id=b>", "<body a=1>", "<html a=2>",
     ];
     let mut state = 5_u64;
     let mut below = |bound: usize| {
