@@ -101,7 +101,7 @@ fn one_page_in_several_lines_and_members_stays_several_documents() {
     assert_eq!(tally.unwrap().counts[&Unit::Documents].kept, 4);
     let ids: BTreeSet<String> = outlines(&context).into_iter().map(|(id, _, _)| id).collect();
     assert_eq!(ids.len(), 4);
-    assert!(ids.contains(&document_id("http://a.example/", "s/b.jsonl:2")));
+    assert!(ids.contains(&document_id("http://a.example/", "s!b.jsonl:2")));
     // Both tables hold a shard's documents by id.
     let outputs = context.outputs.lock().unwrap();
     for output in outputs.iter().filter(|output| output.table != "rejects") {
