@@ -3,15 +3,20 @@
 //! What alters the data stands in the recipe; what alters the machine (threads, folders) is a flag. Every path in a
 //! recipe or manifest is relative to the file that names it.
 
+mod front;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use weft_core::front::FrontBudget;
 use weft_core::id::ShardCounts;
 use weft_core::limits::Limits;
 use weft_core::stage::{Crawl, Graphs, OutsideFile, Resources};
+use weft_stages::formats::outside::{OutsideRoot, is_remote};
 
+use self::front::FrontSection;
 use crate::ledger::DigestCache;
 
 /// A recipe as typed.
@@ -118,12 +123,15 @@ struct SourceEntry {
 struct CrawlManifest {
     kind: CrawlKind,
     name: String,
-    /// A folder, or an http(s) URL; `filename`s of the index are below it.
+    /// A folder, an http(s) URL, or s3://bucket/prefix; `filename`s of the index are below it.
     root: String,
     /// The folder of cluster.idx below the root.
     index: String,
     #[serde(default)]
     cluster_sha256: Option<String>,
+    /// What its server is asked at most.
+    #[serde(default)]
+    front: FrontSection,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -171,7 +179,9 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
     }
 
     let crawl_path = folder.join(&file.crawl.manifest);
-    let crawl = read_crawl(&crawl_path, digests)?;
+    let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
+    let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
+    let (crawl, front) = read_crawl(&crawl_path, &user_agent, digests)?;
 
     let mut graphs = BTreeMap::new();
     for (role, section) in &file.graphs {
@@ -191,8 +201,6 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         .iter()
         .map(|(name, section)| Ok((name.clone(), serde_json::to_value(section)?)))
         .collect::<anyhow::Result<_>>()?;
-    let contact = file.contact.map(|contact| format!(" (+{contact})")).unwrap_or_default();
-    let user_agent = format!("weft/{}{contact}", env!("CARGO_PKG_VERSION"));
     Ok(Recipe {
         name: file.name,
         seed: file.seed,
@@ -200,7 +208,7 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources { documents, crawl: Some(crawl), graphs, engine: None, user_agent },
+        resources: Resources { documents, crawl: Some(crawl), graphs, engine: None, user_agent, front },
         stages,
     })
 }
@@ -248,18 +256,26 @@ fn apply(table: &mut toml::Table, assignment: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_crawl(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
+fn read_crawl(path: &Path, user_agent: &str, digests: &mut DigestCache) -> anyhow::Result<(Crawl, FrontBudget)> {
     let manifest: CrawlManifest = read_toml(path)?;
     let CrawlKind::Crawl = manifest.kind;
-    let is_url = manifest.root.starts_with("http://") || manifest.root.starts_with("https://");
+    let front = manifest.front.budget().with_context(|| format!("manifest {} is not usable", path.display()))?;
+    let is_remote = is_remote(&manifest.root);
     let folder = path.parent().unwrap_or(Path::new(""));
-    let root = if is_url { manifest.root.clone() } else { folder.join(&manifest.root).display().to_string() };
+    let root = if is_remote { manifest.root.clone() } else { folder.join(&manifest.root).display().to_string() };
     let cluster_path = format!("{}/{}/cluster.idx", root.trim_end_matches('/'), manifest.index.trim_matches('/'));
     let name = format!("{}/cluster.idx", manifest.index.trim_matches('/'));
     let pinned = manifest.cluster_sha256.as_deref().map(|digest| (digest, path));
-    let location = if is_url { digests.download(&root, &name)? } else { PathBuf::from(&cluster_path) };
+    let location = if is_remote {
+        // Refuses, before any request, a recipe that names no contact.
+        let outside = OutsideRoot::open_within(&root, user_agent, &front)
+            .with_context(|| format!("the crawl of {} cannot be asked", path.display()))?;
+        digests.download(&outside, &root, &name)?
+    } else {
+        PathBuf::from(&cluster_path)
+    };
     let cluster = outside_file(&name, &location, pinned, digests)?;
-    Ok(Crawl { name: manifest.name, root, index: manifest.index, cluster })
+    Ok((Crawl { name: manifest.name, root, index: manifest.index, cluster }, front))
 }
 
 fn read_graphs(card_path: &Path, folder: &Path, digests: &mut DigestCache) -> anyhow::Result<Graphs> {

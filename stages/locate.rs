@@ -134,6 +134,9 @@ impl Locate {
             CdxError::ReadBlock { source, .. } => source.downcast_ref::<OutsideError>(),
             _ => None,
         };
+        if let Some(interruption) = outside.and_then(OutsideError::interruption) {
+            return interruption;
+        }
         let place = match cause {
             CdxError::ReadBlock { shard, offset, .. }
             | CdxError::DamagedBlock { shard, offset, .. }

@@ -17,6 +17,7 @@ mod prose;
 mod raster;
 mod rng;
 mod scene;
+pub mod server;
 mod truth;
 mod web;
 
