@@ -5,6 +5,7 @@
 
 mod crawl;
 pub(crate) mod figures;
+mod front;
 mod lists;
 mod lock;
 mod source;
@@ -15,9 +16,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use weft_core::front::FrontBudget;
 use weft_core::id::ShardCounts;
 use weft_core::limits::Limits;
 use weft_core::stage::{Graphs, OutsideFile, Resources};
+use weft_stages::formats::outside::is_remote;
 
 use self::lock::Lock;
 use crate::ledger::DigestCache;
@@ -140,15 +143,16 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         place(),
         source.kind.name()
     );
-    let crawl = match &file.crawl {
+    let (crawl, front) = match &file.crawl {
         Some(section) => {
             let manifest = folder.join(&section.manifest);
             let mut lock = Lock::open(&manifest, digests.output())?;
-            let crawl = crawl::read(&manifest, digests, &mut lock);
+            let read = crawl::read(&manifest, &user_agent, digests, &mut lock);
             lock.save()?;
-            Some(crawl?)
+            let (crawl, front) = read?;
+            (Some(crawl), front)
         }
-        None => None,
+        None => (None, FrontBudget::default()),
     };
 
     let mut graphs = BTreeMap::new();
@@ -181,7 +185,15 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources { documents: source.documents, known_sha256, crawl, graphs, engine: None, user_agent },
+        resources: Resources {
+            documents: source.documents,
+            known_sha256,
+            crawl,
+            graphs,
+            engine: None,
+            user_agent,
+            front,
+        },
         source_lock,
         stages,
     })
@@ -308,11 +320,6 @@ fn outside_file(
 fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = read_text(path).with_context(|| format!("failed to read manifest {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("manifest {} is not usable", path.display()))
-}
-
-/// Whether a root or a file's place is an http(s) address.
-fn is_address(place: &str) -> bool {
-    place.contains("://")
 }
 
 /// Reads a text that people write: at most a mebibyte.

@@ -7,7 +7,6 @@ use serde_json::Value as Json;
 use weft_core::reject::Unit;
 use weft_core::tally::fact;
 use weft_core::task::task_name;
-use weft_stages::formats::outside::STREAM_BYTES;
 
 use super::access::{self, Access, Rule};
 use super::measured::{CaptureShape, Measured};
@@ -250,13 +249,8 @@ impl Model<'_> {
     fn ingest(&mut self) -> Asked {
         let bytes = self.known(Counted::SourceBytes, "bytes of the sources", "B");
         let files = Value::new(amount(self.survey.source_files), Basis::Manifest);
-        // Each is asked for its size and tag, then streamed in requests of a fixed size.
-        let pieces = bytes.map(|bytes| {
-            let a_file = bytes.amount / files.amount;
-            let pieces = (a_file / amount(STREAM_BYTES)).ceil();
-            Value::new(files.amount * (1.0 + pieces), bytes.basis)
-        });
-        Asked { requests: pieces, bytes }
+        // Each is asked for its size and tag, then streamed.
+        Asked { requests: Some(Value::new(2.0 * files.amount, files.basis)), bytes }
     }
 
     /// The blocks of the index that hold a document's key.

@@ -10,7 +10,7 @@ use weft_stages::formats::outside::OutsideRoot;
 
 use super::figures::Figure;
 use super::lock::{Lock, Pinned};
-use super::{is_address, outside_file, read_toml};
+use super::{is_remote, outside_file, read_toml};
 use crate::ledger::DigestCache;
 
 /// Files that one pattern may name: C4-en has 1,024.
@@ -224,7 +224,7 @@ pub(super) fn read(
 ) -> anyhow::Result<Source> {
     let manifest = SourceManifest::read(path)?;
     let (kind, form, named) = (manifest.kind, manifest.form(path)?, manifest.named(path)?);
-    let documents = if is_address(&manifest.root) {
+    let documents = if is_remote(&manifest.root) {
         ensure!(
             kind.is_streamed(),
             "{}: files of kind `{}` are not read from an address; download them, and make `root` their folder",

@@ -13,7 +13,7 @@ use super::crawl::CrawlManifest;
 use super::figures::{Basis, Counted, Figure};
 use super::lock::Lock;
 use super::source::SourceManifest;
-use super::{is_address, lists, read_file};
+use super::{is_remote, lists, read_file};
 use crate::cli::RecipeArgs;
 
 /// A count, how good it is, and who says so.
@@ -65,9 +65,9 @@ impl Survey {
             stages,
             source: source.name.clone(),
             source_files: u64::try_from(names.len())?,
-            source_is_remote: is_address(&source.root),
+            source_is_remote: is_remote(&source.root),
             crawl: crawl.name.clone(),
-            crawl_is_remote: is_address(&crawl.root),
+            crawl_is_remote: is_remote(&crawl.root),
             index: None,
             known: BTreeMap::new(),
         };
@@ -102,7 +102,7 @@ impl Survey {
         path: &Path,
         output: &Path,
     ) -> anyhow::Result<()> {
-        let (sizes, from) = if is_address(&source.root) {
+        let (sizes, from) = if is_remote(&source.root) {
             let lock = Lock::open(path, output)?;
             let sizes: Option<Vec<u64>> = names.iter().map(|name| Some(lock.get(name)?.bytes)).collect();
             (sizes, lock.place().display().to_string())

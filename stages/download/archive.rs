@@ -91,7 +91,7 @@ impl Archive {
             let way_out = "name a crawl in the recipe, or download from the web alone";
             return Err(super::unusable("crawl", "", "the recipe names none", way_out));
         };
-        let root = OutsideRoot::open(&crawl.root, &resources.user_agent)
+        let root = OutsideRoot::open_within(&crawl.root, &resources.user_agent, &resources.front)
             .map_err(|cause| cause.into_stage_error("crawl", crawl.name.clone()))?;
         let index = crawl::index(crawl)?;
         let token = robots::product_token(&resources.user_agent).to_owned();

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
+use crate::front::{FrontBudget, Unavailable};
 use crate::id::{ShardId, Space};
 use crate::reject::Unit;
 use crate::rows::ReadError;
@@ -175,6 +176,8 @@ pub struct Resources {
     pub engine: Option<EngineUse>,
     /// How requests name us: product, version and contact.
     pub user_agent: String,
+    /// What each front of the crawl is asked at most. Not part of any fingerprint.
+    pub front: FrontBudget,
 }
 
 /// A failure of a task: not of a row, and not a bug.
@@ -206,6 +209,9 @@ pub enum StageError {
         /// Whether a later try can succeed.
         retry: bool,
     },
+    /// A front does not serve now: the task waits, and nothing else is wrong with it.
+    #[error("{0}")]
+    Unavailable(Unavailable),
     /// The run is being stopped.
     #[error("cancelled")]
     Cancelled,
