@@ -24,7 +24,10 @@ impl FrontSection {
     pub(super) fn budget(&self) -> anyhow::Result<FrontBudget> {
         let mut budget = FrontBudget::default();
         if let Some(rate) = self.requests_per_second {
-            ensure!((0.001..=10_000.0).contains(&rate), "front.requests_per_second is {rate}; it lies in 0.001 to 10000");
+            ensure!(
+                (0.001..=10_000.0).contains(&rate),
+                "front.requests_per_second is {rate}; it lies in 0.001 to 10000"
+            );
             budget.gap = Duration::from_secs_f64(1.0 / rate);
         }
         if let Some(connections) = self.connections {

@@ -371,7 +371,10 @@ fn a_server_that_forbids_stops_the_task_and_rejects_nothing() {
     let error = served(Config::default(), &server).run(ShardId(0), &context).unwrap_err();
     assert!(!error.is_retryable());
     let message = error.to_string();
-    assert!(message.contains(&format!("{}w.gz", server.root())) && message.contains("left alone for hours"), "{message}");
+    assert!(
+        message.contains(&format!("{}w.gz", server.root())) && message.contains("left alone for hours"),
+        "{message}"
+    );
     assert_eq!(server.seen().len(), 1);
 }
 

@@ -153,9 +153,7 @@ impl OutsideError {
     pub fn way_out(&self) -> &'static str {
         match self {
             Self::Missing { .. } | Self::Short { .. } => "get the file again, or mend the manifest that names it",
-            Self::Escapes { .. } | Self::BadRoot { .. } | Self::Redirected { .. } => {
-                "mend the manifest that names it"
-            }
+            Self::Escapes { .. } | Self::BadRoot { .. } | Self::Redirected { .. } => "mend the manifest that names it",
             Self::BadRange { .. } => "use a server that answers range requests, or a local copy",
             Self::Status { .. } | Self::Connection { .. } | Self::Changed { .. } | Self::Unavailable(_) => {
                 "run the same command again later: finished tasks are kept"

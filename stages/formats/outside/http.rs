@@ -148,6 +148,14 @@ impl HttpRoot {
         }
     }
 
+    /// What else than our manners may be behind a 403.
+    pub(super) fn refusal_hint(&self) -> &'static str {
+        match &self.address {
+            Address::Web(_) => "",
+            Address::S3(_) => " (its credentials may not read the bucket, or there is no such file)",
+        }
+    }
+
     pub(super) fn len(&self, path: &str) -> Result<u64, OutsideError> {
         Ok(self.stat(path)?.bytes)
     }

@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_left_alone() {
-        for odd in ["", "soon", "-1", "1.5", "06 Nov 1994", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:00:00 GMT"] {
+        for odd in
+            ["", "soon", "-1", "1.5", "06 Nov 1994", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:00:00 GMT"]
+        {
             assert_eq!(retry_after(odd, at(0)), None, "{odd}");
         }
     }

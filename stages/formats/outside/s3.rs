@@ -75,9 +75,7 @@ impl S3Root {
         endpoint.set_query(None);
         if endpoint.scheme() != "https" && !may_be_plain && !is_this_machine(&endpoint) {
             let endpoint = endpoint.origin().ascii_serialization();
-            return Err(bad(format!(
-                "its endpoint {endpoint} is plain http: use https, or set AWS_ALLOW_HTTP=true"
-            )));
+            return Err(bad(format!("its endpoint {endpoint} is plain http: use https, or set AWS_ALLOW_HTTP=true")));
         }
         Ok(Self { root: format!("s3://{place}"), prefix: prefix.to_owned(), layout, signer, endpoint })
     }

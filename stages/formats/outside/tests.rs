@@ -295,8 +295,7 @@ fn the_budget_of_connections_holds_over_all_roots_of_a_server() {
     let server = Server::start(folder.path());
     server.fail_path("", Fault::SlowBody(Duration::from_millis(20)));
     let budget = FrontBudget { connections: 3, ..quick() };
-    let roots: Vec<_> =
-        (0..4).map(|_| OutsideRoot::open_within(&server.root(), AGENT, &budget).unwrap()).collect();
+    let roots: Vec<_> = (0..4).map(|_| OutsideRoot::open_within(&server.root(), AGENT, &budget).unwrap()).collect();
     std::thread::scope(|scope| {
         for root in &roots {
             for _ in 0..4 {

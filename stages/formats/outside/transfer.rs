@@ -247,7 +247,8 @@ impl<'r> Transfer<'r> {
             }
             StatusCode::FORBIDDEN => {
                 let words = self.words_of(response);
-                return Err(OutsideError::Unavailable(permit.forbidden(&format!("403 for {place}{words}"))));
+                let cause = format!("403 for {place}{words}{}", self.root.refusal_hint());
+                return Err(OutsideError::Unavailable(permit.forbidden(&cause)));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {}
             other if other.is_server_error() => {}
@@ -331,7 +332,8 @@ impl Version {
     /// Whether both can be of one file.
     fn is_same(&self, other: &Self) -> bool {
         let differ = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
-        let sizes_differ = self.file_bytes.is_some() && other.file_bytes.is_some() && self.file_bytes != other.file_bytes;
+        let sizes_differ =
+            self.file_bytes.is_some() && other.file_bytes.is_some() && self.file_bytes != other.file_bytes;
         !differ(&self.etag, &other.etag) && !sizes_differ
     }
 }

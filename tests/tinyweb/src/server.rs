@@ -61,7 +61,7 @@ struct State {
     times: Mutex<HashMap<String, u64>>,
     /// How often each fault was served.
     served: Mutex<BTreeMap<String, u32>>,
-    in_flight: AtomicU32,
+    being_sent: AtomicU32,
     widest: AtomicU32,
     body_bytes: AtomicU64,
     stopped: AtomicBool,
@@ -97,13 +97,8 @@ impl Server {
                 }
                 let Ok(stream) = stream else { continue };
                 let (folder, shared) = (folder.clone(), Arc::clone(&shared));
-                std::thread::spawn(move || {
-                    let now = shared.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-                    shared.widest.fetch_max(now, Ordering::Relaxed);
-                    // A client that goes away is no failure of the test.
-                    drop(serve(stream, &folder, &shared));
-                    shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-                });
+                // A client that goes away is no failure of the test.
+                std::thread::spawn(move || drop(serve(stream, &folder, &shared)));
             }
         });
         Self { address, state, thread: Some(thread) }
@@ -127,7 +122,7 @@ impl Server {
         lock(&self.state.served).clone()
     }
 
-    /// The most requests that were under way at once.
+    /// The most ranges that were being sent at once.
     #[must_use]
     pub fn widest(&self) -> u32 {
         self.state.widest.load(Ordering::Relaxed)
@@ -193,9 +188,9 @@ impl State {
                 *left -= 1;
             }
             // FNV-1a, so that each request has a sequence of its own.
-            let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+            let hash = key
+                .bytes()
+                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
             let mut rng = Rng::new(rule.seed ^ hash ^ time.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             if rng.below(1000) < rule.permille {
                 let fault = *rng.pick(&rule.faults);
@@ -227,6 +222,23 @@ fn asked(head: &str) -> Asked {
         Some((first.parse().ok()?, last.parse().ok()))
     });
     Asked { path, range, if_range: field("if-range") }
+}
+
+/// A range being sent, counted.
+struct Sending<'s>(&'s State);
+
+impl<'s> Sending<'s> {
+    fn begin(state: &'s State) -> Self {
+        let now = state.being_sent.fetch_add(1, Ordering::Relaxed) + 1;
+        state.widest.fetch_max(now, Ordering::Relaxed);
+        Self(state)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.being_sent.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn serve(stream: TcpStream, folder: &Path, state: &State) -> std::io::Result<()> {
@@ -275,6 +287,7 @@ fn serve(stream: TcpStream, folder: &Path, state: &State) -> std::io::Result<()>
     file.seek(SeekFrom::Start(first))?;
     file.take(last + 1 - first).read_to_end(&mut bytes)?;
     let header = format!("Content-Range: bytes {first}-{last}/{file_bytes}\r\nETag: {tag}\r\n");
+    let sending = Sending::begin(state);
     write_head(&mut stream, 206, &header, bytes.len())?;
     let (before, after) = bytes.split_at(bytes.len() / 2);
     stream.write_all(before)?;
@@ -285,6 +298,8 @@ fn serve(stream: TcpStream, folder: &Path, state: &State) -> std::io::Result<()>
         Some(Fault::SlowBody(time)) => std::thread::sleep(time),
         _ => {}
     }
+    // The client may ask for the next one as soon as it has the last byte of this.
+    drop(sending);
     stream.write_all(after)?;
     state.body_bytes.fetch_add(bytes_of(after), Ordering::Relaxed);
     stream.flush()
