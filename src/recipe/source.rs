@@ -115,6 +115,26 @@ pub(super) struct Source {
 /// Reads a source manifest and checks its files.
 pub(super) fn read(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Source> {
     let manifest: SourceManifest = read_toml(path)?;
+    let form = form(&manifest, path)?;
+    let root = path.parent().unwrap_or(Path::new("")).join(&manifest.root);
+    let mut documents = Vec::new();
+    for entry in entries(&manifest, path)? {
+        let pinned = entry.sha256.as_deref().map(|digest| (digest, path));
+        documents.push(outside_file(&entry.name, &root.join(&entry.name), pinned, digests)?);
+    }
+    Ok(Source { kind: manifest.kind, form, documents })
+}
+
+/// Reads a source manifest without looking for its files.
+#[cfg(test)]
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    let manifest: SourceManifest = read_toml(path)?;
+    form(&manifest, path)?;
+    entries(&manifest, path).map(|_| ())
+}
+
+/// The manifest's share of the section `ingest`.
+fn form(manifest: &SourceManifest, path: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
     let (kind, place) = (manifest.kind, path.display());
     let mut form = serde_json::Map::from_iter([("kind".to_owned(), kind.name().into())]);
     match &manifest.columns {
@@ -130,8 +150,23 @@ pub(super) fn read(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Sou
             kind.name()
         ),
     }
-    let root = path.parent().unwrap_or(Path::new("")).join(&manifest.root);
-    let entries = entries(&manifest, path)?;
+    Ok(form)
+}
+
+/// The files that are named one by one, then those of the series.
+fn entries(manifest: &SourceManifest, path: &Path) -> anyhow::Result<Vec<SourceEntry>> {
+    let place = path.display();
+    let mut entries = manifest.files.clone();
+    if let Some(Series { name, first, last, without }) = &manifest.series {
+        ensure!(
+            name.matches("{n}").count() == 1,
+            "{place}: series.name is `{name}`; write {{n}} where the number stands"
+        );
+        ensure!(first <= last, "{place}: series.first is {first}, behind series.last, {last}");
+        for number in (*first..=*last).filter(|number| !without.contains(number)) {
+            entries.push(SourceEntry { name: name.replace("{n}", &number.to_string()), sha256: None });
+        }
+    }
     ensure!(!entries.is_empty(), "{place}: source `{}` names no file", manifest.name);
     let mut names = BTreeSet::new();
     for entry in &entries {
@@ -139,25 +174,6 @@ pub(super) fn read(path: &Path, digests: &mut DigestCache) -> anyhow::Result<Sou
         let name = entry.name.as_str();
         let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zip")).unwrap_or(name);
         ensure!(names.insert(plain), "{place}: file `{name}` is named twice, here or in another packing");
-    }
-    let mut documents = Vec::new();
-    for entry in &entries {
-        let pinned = entry.sha256.as_deref().map(|digest| (digest, path));
-        documents.push(outside_file(&entry.name, &root.join(&entry.name), pinned, digests)?);
-    }
-    Ok(Source { kind, form, documents })
-}
-
-/// The files that are named one by one, then those of the series.
-fn entries(manifest: &SourceManifest, path: &Path) -> anyhow::Result<Vec<SourceEntry>> {
-    let mut entries = manifest.files.clone();
-    let Some(series) = &manifest.series else { return Ok(entries) };
-    let Series { name, first, last, without } = series;
-    let place = path.display();
-    ensure!(name.matches("{n}").count() == 1, "{place}: series.name is `{name}`; write {{n}} where the number stands");
-    ensure!(first <= last, "{place}: series.first is {first}, behind series.last, {last}");
-    for number in (*first..=*last).filter(|number| !without.contains(number)) {
-        entries.push(SourceEntry { name: name.replace("{n}", &number.to_string()), sha256: None });
     }
     Ok(entries)
 }
