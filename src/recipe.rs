@@ -371,6 +371,28 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_and_manifest_of_the_repository_is_understood() {
+        let toml_files = |folder: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(folder);
+            let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+            assert!(paths.len() > 1);
+            paths
+        };
+        for path in toml_files("recipes") {
+            let recipe = read_file(&path, &[]).unwrap();
+            assert!(path.parent().unwrap().join(recipe.source.manifest).exists(), "{}", path.display());
+        }
+        for path in toml_files("sources") {
+            let manifest: toml::Table = read_toml(&path).unwrap();
+            match manifest["kind"].as_str() {
+                Some("crawl") => crawl::check(&path).unwrap(),
+                _ => source::check(&path).unwrap(),
+            }
+        }
+    }
+
+    #[test]
     fn set_without_a_value_says_how_to_write_it() {
         let error = apply(&mut toml::Table::new(), "nsfw_max").unwrap_err();
         assert!(error.to_string().contains("key=value"), "{error}");

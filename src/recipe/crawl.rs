@@ -270,3 +270,9 @@ fn list(root: &Path, table: &str, subsets: &[String]) -> anyhow::Result<Vec<Stri
     parts.sort();
     Ok(parts)
 }
+
+/// Reads a crawl manifest without looking for its index.
+#[cfg(test)]
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    read_toml::<CrawlManifest>(path).map(|_| ())
+}

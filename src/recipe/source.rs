@@ -243,6 +243,14 @@ pub(super) fn read(
     Ok(Source { kind, form, documents })
 }
 
+/// Reads a source manifest without looking for its files.
+#[cfg(test)]
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    let manifest = SourceManifest::read(path)?;
+    manifest.form(path)?;
+    manifest.named(path).map(|_| ())
+}
+
 /// Files at addresses as their lock has them, asked for where it has none.
 fn at_addresses(
     address_of_root: &str,
