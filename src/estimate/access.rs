@@ -11,6 +11,8 @@ use std::ops::Range;
 
 use weft_stages::formats::cdx::BlockRef;
 
+/// Blocks on either side that tell how many keys fall near one.
+const NEIGHBOURS: usize = 2;
 /// Records walked through for one answer.
 const WALKED: f64 = 400_000.0;
 
@@ -23,6 +25,9 @@ pub(crate) struct Rule {
     pub(crate) range_bytes: f64,
     /// Most records of a range.
     pub(crate) range_records: f64,
+    /// Share of the bytes from a file's first record to the end of its last that ranges must hold for the whole to be
+    /// one; none where that is never done.
+    pub(crate) whole_density: Option<f64>,
 }
 
 /// Requests, and the bytes that they bring.
@@ -58,6 +63,8 @@ fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule:
     let mut range_bytes = 0.0;
     let mut range_records = 0.0;
     let mut left = records;
+    // Where the first record begins and the last one ends.
+    let (mut at, mut first) = (0.0, None);
     loop {
         // Without free space there is no process: all records, back to back.
         let gap = rng.exponential(mean_gap);
@@ -67,6 +74,9 @@ fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule:
             break;
         }
         let length = lengths[rng.below(lengths.len())];
+        at += gap;
+        first.get_or_insert(at);
+        at += length;
         let joins = range_records > 0.0
             && gap <= rule.gap_bytes
             && range_bytes + gap + length <= rule.range_bytes
@@ -81,6 +91,10 @@ fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule:
             range_bytes = length;
             range_records = 1.0;
         }
+    }
+    let span = first.map_or(0.0, |first| at - first);
+    if rule.whole_density.is_some_and(|density| access.requests > 1.0 && access.bytes >= density * span) {
+        return Access { requests: 1.0, bytes: span };
     }
     access
 }
@@ -117,9 +131,9 @@ impl Fallen {
         super::value::amount(self.counts.len().try_into().unwrap_or(u64::MAX)) - self.blocks_with(0)
     }
 
-    /// How likely each block is to hold one of `keys`: of more keys than the sample's, its own blocks surely and all
-    /// others alike, as many as Chao's extrapolation expects (Chao et al. 2014, equation 9); of fewer, its own blocks
-    /// by their counts.
+    /// How likely each block is to hold one of `keys`. Of fewer keys than the sample's: by the block's own count. Of
+    /// more: its own blocks surely, and of the others as many as Chao's extrapolation expects (Chao et al. 2014,
+    /// equation 9), the rather the more keys fell on their neighbours, since neighbours are of one site.
     fn likely(&self, keys: f64) -> Vec<f64> {
         if self.keys <= 0.0 {
             let share =
@@ -127,14 +141,43 @@ impl Fallen {
             return vec![share; self.counts.len()];
         }
         let times = keys / self.keys;
-        let untouched = self.blocks_with(0);
-        let unseen = if untouched > 0.0 { (self.still_unseen(keys - self.keys) / untouched).min(1.0) } else { 0.0 };
-        let of_count = |count: &u32| match count {
-            0 => unseen,
-            count if times < 1.0 => 1.0 - (1.0 - times).powf(f64::from(*count)),
+        if times < 1.0 {
+            return self.counts.iter().map(|count| 1.0 - (1.0 - times).powf(f64::from(*count))).collect();
+        }
+        let near = self.near_counts();
+        let untouched = || self.counts.iter().zip(&near).filter(|(count, _)| **count == 0).map(|(_, near)| *near);
+        let unseen = self.still_unseen(keys - self.keys);
+        let of_near = |near: f64, scale: f64| 1.0 - (-scale * near).exp();
+        // The scale at which the neighbourhoods give as many: bisection, for the sum grows with it.
+        let (mut low, mut high) = (0.0, 1e6);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            let sum: f64 = untouched().map(|near| of_near(near, middle)).sum();
+            if sum < unseen { low = middle } else { high = middle }
+        }
+        // What the neighbourhoods cannot give falls anywhere else.
+        let given: f64 = untouched().map(|near| of_near(near, high)).sum();
+        let elsewhere = untouched().filter(|near| *near <= 0.0).count();
+        let elsewhere = super::value::amount(elsewhere.try_into().unwrap_or(u64::MAX));
+        let far = if elsewhere > 0.0 { ((unseen - given) / elsewhere).clamp(0.0, 1.0) } else { 0.0 };
+        let of_block = |(count, near): (&u32, &f64)| match (count, near) {
+            (0, near) if *near > 0.0 => of_near(*near, high),
+            (0, _) => far,
             _ => 1.0,
         };
-        self.counts.iter().map(of_count).collect()
+        self.counts.iter().zip(&near).map(of_block).collect()
+    }
+
+    /// The mean count of each block and its [`NEIGHBOURS`] on either side.
+    fn near_counts(&self) -> Vec<f64> {
+        let blocks = self.counts.len();
+        let near = (0..blocks).map(|block| {
+            let window = block.saturating_sub(NEIGHBOURS)..(block + NEIGHBOURS + 1).min(blocks);
+            let size = super::value::amount(window.len().try_into().unwrap_or(1));
+            let counts = self.counts.get(window).unwrap_or_default();
+            counts.iter().map(|count| f64::from(*count)).sum::<f64>() / size
+        });
+        near.collect()
     }
 
     /// Blocks without a key of the sample that `more` further keys are expected to fall on.
@@ -162,7 +205,7 @@ pub(crate) fn index(index: &[BlockRef], fallen: &Fallen, keys: f64, rule: Option
     let blocks = super::value::amount(index.len().try_into().unwrap_or(u64::MAX));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in 1 to 64")]
     let rounds = (WALKED / blocks.max(1.0)).clamp(1.0, 64.0) as u32;
-    let rule = rule.unwrap_or(Rule { gap_bytes: -1.0, range_bytes: 0.0, range_records: 0.0 });
+    let rule = rule.unwrap_or(Rule { gap_bytes: -1.0, range_bytes: 0.0, range_records: 0.0, whole_density: None });
     let (mut touched, mut total) = (0.0, Access::default());
     for _ in 0..rounds {
         // The range's shard, its first byte and the one behind it.
@@ -273,7 +316,7 @@ impl Rng {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { gap_bytes: 1e6, range_bytes: 16e6, range_records: 4_096.0 };
+    const RULE: Rule = Rule { gap_bytes: 1e6, range_bytes: 16e6, range_records: 4_096.0, whole_density: None };
 
     fn near(actual: f64, expected: f64, tolerance: f64) {
         assert!((actual - expected).abs() <= tolerance * expected.abs(), "{actual}, expected {expected}");
@@ -290,6 +333,20 @@ mod tests {
         let back_to_back = ranges(1e6, 100.0, &[1e4], RULE, 1);
         assert_eq!((back_to_back.requests, back_to_back.bytes), (1.0, 1e6));
         assert_eq!(ranges(1e9, 0.0, &[2e4], RULE, 1), Access::default());
+    }
+
+    #[test]
+    fn ranges_that_hold_nearly_all_of_a_file_become_one() {
+        let rule = Rule { range_bytes: f64::INFINITY, range_records: f64::INFINITY, ..RULE };
+        // A gap in e^-3 breaks a range: they hold four fifths of the span.
+        let broken = ranges(4e8, 1_000.0, &[1e5], Rule { gap_bytes: 9e5, ..rule }, 1);
+        let held = broken.bytes / 4e8;
+        assert!(broken.requests > 30.0 && (0.7..0.95).contains(&held), "{broken:?}");
+        let whole = ranges(4e8, 1_000.0, &[1e5], Rule { gap_bytes: 9e5, whole_density: Some(held - 0.1), ..rule }, 1);
+        near(whole.requests, 1.0, 1e-9);
+        near(whole.bytes, 4e8, 0.01);
+        let never = Rule { gap_bytes: 9e5, whole_density: Some(1.0), ..rule };
+        assert_eq!(ranges(4e8, 1_000.0, &[1e5], never, 1), broken);
     }
 
     #[test]
@@ -346,6 +403,30 @@ mod tests {
         assert!((own * 0.5..own).contains(&half), "{half} of {own}");
     }
 
+    #[test]
+    fn blocks_far_from_all_keys_stay_unread_and_ranges_stay_whole() {
+        // Stretches of 30 blocks in turn: every third has no key, the others one on most blocks.
+        let blocks = some_index(1_800);
+        let mut rng = Rng(11);
+        let mut keys = Vec::new();
+        for block in (0..1_800_usize).filter(|block| block / 30 % 3 != 0) {
+            keys.extend(std::iter::repeat_n(block, (0..20).filter(|_| rng.unit() < 0.1).count()));
+        }
+        let (mut all, mut sample) = (Fallen::new(blocks.len()), Fallen::new(blocks.len()));
+        for key in &keys {
+            all.fall(*key..*key + 1);
+            if rng.unit() < 0.33 {
+                sample.fall(*key..*key + 1);
+            }
+        }
+        // A gap of four blocks, a request of sixteen, as in the index of a crawl.
+        let rule = Rule { gap_bytes: 400.0, range_bytes: 1_600.0, range_records: 1e9, whole_density: None };
+        let (_, asked) = index(&blocks, &all, all.keys, Some(rule), 1);
+        let (_, estimated) = index(&blocks, &sample, all.keys, Some(rule), 1);
+        near(estimated.requests, asked.requests, 0.1);
+        near(estimated.bytes, asked.bytes, 0.1);
+    }
+
     fn amount_of(count: usize) -> f64 {
         crate::estimate::value::amount(u64::try_from(count).unwrap())
     }
@@ -355,7 +436,7 @@ mod tests {
         let blocks = some_index(100);
         let mut all = Fallen::new(100);
         (0..100).for_each(|block| all.fall(block..block + 1));
-        let rule = Rule { gap_bytes: 100.0, range_bytes: 1e9, range_records: 1e9 };
+        let rule = Rule { gap_bytes: 100.0, range_bytes: 1e9, range_records: 1e9, whole_density: None };
         let (_, access) = index(&blocks, &all, 100.0, Some(rule), 1);
         assert_eq!((access.requests, access.bytes), (2.0, 10_000.0));
         let mut some = Fallen::new(100);

@@ -20,7 +20,7 @@ const MOST_FILES: u32 = 1_000_000;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SourceManifest {
-    kind: SourceKind,
+    pub(super) kind: SourceKind,
     pub(crate) name: String,
     /// A folder; or an address, for the kinds that are streamed.
     pub(crate) root: String,
@@ -158,7 +158,7 @@ impl SourceManifest {
     }
 
     /// The manifest's share of the section `ingest`.
-    fn form(&self, path: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+    pub(super) fn form(&self, path: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
         let (kind, place) = (self.kind, path.display());
         let mut form = serde_json::Map::from_iter([("kind".to_owned(), kind.name().into())]);
         match &self.columns {

@@ -98,7 +98,7 @@ pub enum Use {
 pub struct OutsideFile {
     /// Its name, in messages and fingerprints.
     pub name: String,
-    /// Where it is: a path, or the text of an http(s) address, which ends in the name. Not part of any fingerprint.
+    /// Where it is: a path, or the text of a URL, which ends in the name. Not part of any fingerprint.
     pub location: PathBuf,
     /// `sha256:…` or `blake3:…` of its bytes; of a source file at an address, whose bytes nobody has read whole yet,
     /// [`OutsideFile::identity_at`].
@@ -111,7 +111,7 @@ impl OutsideFile {
     /// Its address, where it lies at one.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
-        self.location.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
+        self.location.to_str().filter(|text| text.contains("://"))
     }
 
     /// Where it is, for messages.
