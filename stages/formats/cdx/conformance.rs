@@ -154,8 +154,3 @@ fn every_line_of_a_whole_crawls_index_is_found_again() {
     }
     println!("{} documents located or missed as expected", documents.len());
 }
-
-/// A line up to its first space.
-fn key_of(line: &[u8]) -> &[u8] {
-    line.split(|byte| *byte == b' ').next().unwrap_or_default()
-}
