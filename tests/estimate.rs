@@ -80,8 +80,9 @@ fn recipes(folder: &Path, server: &Server, root: &str, pattern: &str) {
     let recipe = recipe_for(folder);
     let crawl = format!(
         "kind = \"crawl\"\nname = \"WEFT-TINY-2019-18\"\nroot = \"{}/crawl\"\n\
-         index = \"cc-index/collections/WEFT-TINY-2019-18/indexes\"\n",
-        server.root()
+         index = \"cc-index/collections/WEFT-TINY-2019-18/indexes\"\n{}",
+        server.root(),
+        crate::fronts::front_section(2000, "2ms")
     );
     write(&folder.join("crawl.toml"), crawl.as_bytes());
     for (name, count) in [("full", FILES), ("sample", SAMPLED)] {

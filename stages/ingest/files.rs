@@ -86,9 +86,9 @@ pub(super) fn each_line(
             let words = format!("after {} whole lines: {}", number - 1, with_causes(&cause));
             let place = format!("{at}byte {}", cause.offset);
             match outside_cause(&cause) {
-                Some(outside) => outside
-                    .interruption()
-                    .unwrap_or_else(|| broken_off(source, &place, words, outside.is_retryable())),
+                Some(outside) => {
+                    outside.interruption().unwrap_or_else(|| broken_off(source, &place, words, outside.is_retryable()))
+                }
                 None => damaged(source, place, words),
             }
         })?;

@@ -234,7 +234,8 @@ fn src_of(page: &PageImages) -> Vec<String> {
 
 #[test]
 fn scraper_lists_the_same_sources() {
-    let html = "<table><img src=a.jpg><tr><td><noscript><img src=b.jpg></noscript><p><img src=' c.jpg '></table><img src=d>";
+    let html =
+        "<table><img src=a.jpg><tr><td><noscript><img src=b.jpg></noscript><p><img src=' c.jpg '></table><img src=d>";
     assert_eq!(by_scraper(html), ["a.jpg", "b.jpg", "c.jpg", "d"]);
     assert_eq!(src_of(&page(html)), by_scraper(html));
     for (file, text) in conformance::saved_pages().into_iter().flatten() {
