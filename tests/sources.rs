@@ -245,7 +245,8 @@ fn published_mmc4_is_downloaded_measured_and_assigned_again() {
     let (mut lines, _) = published(&web, server.address);
     lines.insert(1, "{\"url\": \"http://a.example/\"".to_owned());
     write(&folder.path().join("docs_shard_0_v2.jsonl"), lines.join("\n").as_bytes());
-    let manifest = "kind = \"mmc4\"\nname = \"mmc4\"\nroot = \".\"\n[[files]]\npattern = \"docs_shard_{}_v2.jsonl\"\ncount = 1\n";
+    let manifest =
+        "kind = \"mmc4\"\nname = \"mmc4\"\nroot = \".\"\n[[files]]\npattern = \"docs_shard_{}_v2.jsonl\"\ncount = 1\n";
     recipe.remove("crawl");
     let path = with_source(folder.path(), recipe.clone(), manifest);
     let output = folder.path().join("out");

@@ -3,18 +3,19 @@
 //! Two questions. *Which blocks of a sorted index hold at least one of so many keys?* Keys fall on blocks unevenly (a
 //! site's pages are neighbours, and some blocks hold none), so the keys of a run tell: how many blocks they fell on once
 //! and twice says how many more will be met. Where no run tells, keys are taken to fall evenly (Poisson), which is the
-//! most blocks. Requests are then counted on the blocks as they lie, by the rule of the stage. *How do records of a file coalesce into ranges?* By walking through
-//! files of the same density, made with a seed, under the rule of the stage that reads them; records lie as a Poisson
-//! process in the bytes that are not theirs. O(records walked), at most [`WALKED`] and one file.
+//! most blocks. Requests are then counted on the blocks as they lie, by the rule of the stage. *How do records of a file
+//! coalesce into ranges?* By letting the stage that reads them plan files of the same density, made with a seed; records
+//! lie as a Poisson process in the bytes that are not theirs. O(records walked), at most [`WALKED`] and one file.
 
 use std::ops::Range;
 
+use weft_stages::fetch::plan::{Settings, Span, plan};
 use weft_stages::formats::cdx::BlockRef;
 
 /// Records walked through for one answer.
 const WALKED: f64 = 400_000.0;
 
-/// How neighbours are read together.
+/// How neighbouring blocks are read together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rule {
     /// Most bytes between two records of one range.
@@ -32,8 +33,9 @@ pub(crate) struct Access {
     pub(crate) bytes: f64,
 }
 
-/// The mean access to one file of `file_bytes` that holds `records` wanted ones, of these lengths.
-pub(crate) fn ranges(file_bytes: f64, records: f64, lengths: &[f64], rule: Rule, seed: u64) -> Access {
+/// The mean access to one file of `file_bytes` that holds `records` wanted ones, of these lengths, by the stage's own
+/// plans.
+pub(crate) fn ranges(file_bytes: f64, records: f64, lengths: &[f64], settings: &Settings, seed: u64) -> Access {
     if records <= 0.0 || lengths.is_empty() {
         return Access::default();
     }
@@ -42,22 +44,23 @@ pub(crate) fn ranges(file_bytes: f64, records: f64, lengths: &[f64], rule: Rule,
     let files = (WALKED / records).clamp(4.0, 4_000.0) as u32;
     let mean_length = lengths.iter().sum::<f64>() / super::value::amount(lengths.len().try_into().unwrap_or(u64::MAX));
     let free_bytes = (file_bytes - records * mean_length).max(0.0);
-    let mean_gap = free_bytes / records;
     let mut total = Access::default();
     for _ in 0..files {
-        let file = one_file(free_bytes, mean_gap, records, lengths, rule, &mut rng);
-        total.requests += file.requests;
-        total.bytes += file.bytes;
+        for read in plan(&one_file(free_bytes, records, lengths, &mut rng), settings) {
+            total.requests += 1.0;
+            total.bytes += super::value::amount(read.length);
+        }
     }
     Access { requests: total.requests / f64::from(files), bytes: total.bytes / f64::from(files) }
 }
 
-fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule: Rule, rng: &mut Rng) -> Access {
-    let mut access = Access::default();
-    let mut free_left = free_bytes;
-    let mut range_bytes = 0.0;
-    let mut range_records = 0.0;
-    let mut left = records;
+/// The records of one file.
+fn one_file(free_bytes: f64, records: f64, lengths: &[f64], rng: &mut Rng) -> Vec<Span> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a file, rounded down")]
+    let whole = |bytes: f64| bytes as u64;
+    let mean_gap = free_bytes / records;
+    let mut spans = Vec::new();
+    let (mut free_left, mut left, mut at) = (free_bytes, records, 0.0);
     loop {
         // Without free space there is no process: all records, back to back.
         let gap = rng.exponential(mean_gap);
@@ -67,22 +70,11 @@ fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule:
             break;
         }
         let length = lengths[rng.below(lengths.len())];
-        let joins = range_records > 0.0
-            && gap <= rule.gap_bytes
-            && range_bytes + gap + length <= rule.range_bytes
-            && range_records < rule.range_records;
-        if joins {
-            range_bytes += gap + length;
-            range_records += 1.0;
-            access.bytes += gap + length;
-        } else {
-            access.requests += 1.0;
-            access.bytes += length;
-            range_bytes = length;
-            range_records = 1.0;
-        }
+        at += gap;
+        spans.push(Span { start: whole(at), length: whole(length) });
+        at += length;
     }
-    access
+    spans
 }
 
 /// How many of `blocks` hold at least one of `keys` that fall on them evenly.
@@ -273,6 +265,7 @@ impl Rng {
 mod tests {
     use super::*;
 
+    const SETTINGS: Settings = Settings { gap_bytes: 1_000_000, whole_file_density: 1.0 };
     const RULE: Rule = Rule { gap_bytes: 1e6, range_bytes: 16e6, range_records: 4_096.0 };
 
     fn near(actual: f64, expected: f64, tolerance: f64) {
@@ -280,23 +273,22 @@ mod tests {
     }
 
     #[test]
-    fn scattered_records_are_a_request_each_and_dense_ones_are_ranges_of_the_largest_size() {
-        let sparse = ranges(1e13, 1_000.0, &[2e4], RULE, 1);
+    fn scattered_records_are_a_request_each_and_dense_ones_are_one() {
+        let sparse = ranges(1e13, 1_000.0, &[2e4], &SETTINGS, 1);
         near(sparse.requests, 1_000.0, 0.01);
         near(sparse.bytes, 2e7, 0.02);
-        let dense = ranges(1e9, 20_000.0, &[2e4], RULE, 1);
-        near(dense.requests, 1e9 / 16e6, 0.05);
+        let dense = ranges(1e9, 20_000.0, &[2e4], &SETTINGS, 1);
+        near(dense.requests, 1.0, 1e-9);
         near(dense.bytes, 1e9, 0.01);
-        let back_to_back = ranges(1e6, 100.0, &[1e4], RULE, 1);
+        let back_to_back = ranges(1e6, 100.0, &[1e4], &SETTINGS, 1);
         assert_eq!((back_to_back.requests, back_to_back.bytes), (1.0, 1e6));
-        assert_eq!(ranges(1e9, 0.0, &[2e4], RULE, 1), Access::default());
+        assert_eq!(ranges(1e9, 0.0, &[2e4], &SETTINGS, 1), Access::default());
     }
 
     #[test]
     fn the_share_of_gaps_that_break_a_range_is_that_of_an_exponential() {
         // 1,000 records with a mean gap of 1 MB: e^-1 of the gaps are longer than that.
-        let rule = Rule { range_bytes: f64::INFINITY, ..RULE };
-        let access = ranges(1e9 + 1e3, 1_000.0, &[1.0], rule, 1);
+        let access = ranges(1e9 + 1e3, 1_000.0, &[1.0], &SETTINGS, 1);
         near(access.requests, 1.0 + 999.0 * (-1.0_f64).exp(), 0.02);
     }
 

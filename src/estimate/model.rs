@@ -7,9 +7,10 @@ use serde_json::Value as Json;
 use weft_core::reject::Unit;
 use weft_core::tally::fact;
 use weft_core::task::task_name;
+use weft_stages::fetch::plan::Settings as ReadSettings;
 use weft_stages::formats::outside::STREAM_BYTES;
 
-use super::access::{self, Access, Rule};
+use super::access::{self, Access};
 use super::measured::{CaptureShape, Measured};
 use super::published::{self, Published};
 use super::value::{Basis, Input, Value, amount, product, quotient};
@@ -315,14 +316,13 @@ impl Model<'_> {
         let mean = lengths.iter().sum::<f64>() / amount(lengths.len().try_into().unwrap_or(u64::MAX));
         let mean = Value::new(mean, length_basis);
         let gap_bytes = config.and_then(|config| config.pointer("/coalesce_gap_bytes")).and_then(Json::as_u64);
-        let rule = Rule {
-            gap_bytes: amount(gap_bytes.unwrap_or_default()),
-            range_bytes: f64::INFINITY,
-            range_records: f64::INFINITY,
-        };
+        let density = config.and_then(|config| config.pointer("/whole_file_density")).and_then(Json::as_f64);
+        let settings =
+            ReadSettings { gap_bytes: gap_bytes.unwrap_or_default(), whole_file_density: density.unwrap_or(1.0) };
         let ranges = files.zip(all_bytes).zip(volumes.captures).map(|((files, bytes), captures)| {
             let (file_bytes, records) = (bytes.amount / files.amount, captures.amount / files.amount);
-            let Access { requests, bytes: range_bytes } = access::ranges(file_bytes, records, &lengths, rule, SEED);
+            let Access { requests, bytes: range_bytes } =
+                access::ranges(file_bytes, records, &lengths, &settings, SEED);
             let basis = files.basis.max(bytes.basis).max(captures.basis).max(length_basis);
             (Value::new(requests * files.amount, basis), Value::new(range_bytes * files.amount, basis))
         });

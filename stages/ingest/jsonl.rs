@@ -6,8 +6,8 @@
 //! one line ([`Limits::line_bytes`]).
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::fmt;
+use std::io::Read;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
