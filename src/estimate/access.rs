@@ -3,12 +3,13 @@
 //! Two questions. *Which blocks of a sorted index hold at least one of so many keys?* Keys fall on blocks unevenly (a
 //! site's pages are neighbours, and some blocks hold none), so the keys of a run tell: how many blocks they fell on once
 //! and twice says how many more will be met. Where no run tells, keys are taken to fall evenly (Poisson), which is the
-//! most blocks. Requests are then counted on the blocks as they lie, by the rule of the stage. *How do records of a file coalesce into ranges?* By walking through
-//! files of the same density, made with a seed, under the rule of the stage that reads them; records lie as a Poisson
-//! process in the bytes that are not theirs. O(records walked), at most [`WALKED`] and one file.
+//! most blocks. Requests are then counted on the blocks as they lie, by the rule of the stage. *How do records of a file
+//! coalesce into ranges?* By letting the stage that reads them plan files of the same density, made with a seed; records
+//! lie as a Poisson process in the bytes that are not theirs. O(records walked), at most [`WALKED`] and one file.
 
 use std::ops::Range;
 
+use weft_stages::fetch::plan::{Settings, Span, plan};
 use weft_stages::formats::cdx::BlockRef;
 
 /// Blocks on either side that tell how many keys fall near one.
@@ -16,7 +17,7 @@ const NEIGHBOURS: usize = 2;
 /// Records walked through for one answer.
 const WALKED: f64 = 400_000.0;
 
-/// How neighbours are read together.
+/// How neighbouring blocks are read together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rule {
     /// Most bytes between two records of one range.
@@ -25,9 +26,6 @@ pub(crate) struct Rule {
     pub(crate) range_bytes: f64,
     /// Most records of a range.
     pub(crate) range_records: f64,
-    /// Share of the bytes from a file's first record to the end of its last that ranges must hold for the whole to be
-    /// one; none where that is never done.
-    pub(crate) whole_density: Option<f64>,
 }
 
 /// Requests, and the bytes that they bring.
@@ -37,8 +35,9 @@ pub(crate) struct Access {
     pub(crate) bytes: f64,
 }
 
-/// The mean access to one file of `file_bytes` that holds `records` wanted ones, of these lengths.
-pub(crate) fn ranges(file_bytes: f64, records: f64, lengths: &[f64], rule: Rule, seed: u64) -> Access {
+/// The mean access to one file of `file_bytes` that holds `records` wanted ones, of these lengths, by the stage's own
+/// plans.
+pub(crate) fn ranges(file_bytes: f64, records: f64, lengths: &[f64], settings: &Settings, seed: u64) -> Access {
     if records <= 0.0 || lengths.is_empty() {
         return Access::default();
     }
@@ -47,24 +46,23 @@ pub(crate) fn ranges(file_bytes: f64, records: f64, lengths: &[f64], rule: Rule,
     let files = (WALKED / records).clamp(4.0, 4_000.0) as u32;
     let mean_length = lengths.iter().sum::<f64>() / super::value::amount(lengths.len().try_into().unwrap_or(u64::MAX));
     let free_bytes = (file_bytes - records * mean_length).max(0.0);
-    let mean_gap = free_bytes / records;
     let mut total = Access::default();
     for _ in 0..files {
-        let file = one_file(free_bytes, mean_gap, records, lengths, rule, &mut rng);
-        total.requests += file.requests;
-        total.bytes += file.bytes;
+        for read in plan(&one_file(free_bytes, records, lengths, &mut rng), settings) {
+            total.requests += 1.0;
+            total.bytes += super::value::amount(read.length);
+        }
     }
     Access { requests: total.requests / f64::from(files), bytes: total.bytes / f64::from(files) }
 }
 
-fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule: Rule, rng: &mut Rng) -> Access {
-    let mut access = Access::default();
-    let mut free_left = free_bytes;
-    let mut range_bytes = 0.0;
-    let mut range_records = 0.0;
-    let mut left = records;
-    // Where the first record begins and the last one ends.
-    let (mut at, mut first) = (0.0, None);
+/// The records of one file.
+fn one_file(free_bytes: f64, records: f64, lengths: &[f64], rng: &mut Rng) -> Vec<Span> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a file, rounded down")]
+    let whole = |bytes: f64| bytes as u64;
+    let mean_gap = free_bytes / records;
+    let mut spans = Vec::new();
+    let (mut free_left, mut left, mut at) = (free_bytes, records, 0.0);
     loop {
         // Without free space there is no process: all records, back to back.
         let gap = rng.exponential(mean_gap);
@@ -75,28 +73,10 @@ fn one_file(free_bytes: f64, mean_gap: f64, records: f64, lengths: &[f64], rule:
         }
         let length = lengths[rng.below(lengths.len())];
         at += gap;
-        first.get_or_insert(at);
+        spans.push(Span { start: whole(at), length: whole(length) });
         at += length;
-        let joins = range_records > 0.0
-            && gap <= rule.gap_bytes
-            && range_bytes + gap + length <= rule.range_bytes
-            && range_records < rule.range_records;
-        if joins {
-            range_bytes += gap + length;
-            range_records += 1.0;
-            access.bytes += gap + length;
-        } else {
-            access.requests += 1.0;
-            access.bytes += length;
-            range_bytes = length;
-            range_records = 1.0;
-        }
     }
-    let span = first.map_or(0.0, |first| at - first);
-    if rule.whole_density.is_some_and(|density| access.requests > 1.0 && access.bytes >= density * span) {
-        return Access { requests: 1.0, bytes: span };
-    }
-    access
+    spans
 }
 
 /// How many of `blocks` hold at least one of `keys` that fall on them evenly.
@@ -205,7 +185,7 @@ pub(crate) fn index(index: &[BlockRef], fallen: &Fallen, keys: f64, rule: Option
     let blocks = super::value::amount(index.len().try_into().unwrap_or(u64::MAX));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in 1 to 64")]
     let rounds = (WALKED / blocks.max(1.0)).clamp(1.0, 64.0) as u32;
-    let rule = rule.unwrap_or(Rule { gap_bytes: -1.0, range_bytes: 0.0, range_records: 0.0, whole_density: None });
+    let rule = rule.unwrap_or(Rule { gap_bytes: -1.0, range_bytes: 0.0, range_records: 0.0 });
     let (mut touched, mut total) = (0.0, Access::default());
     for _ in 0..rounds {
         // The range's shard, its first byte and the one behind it.
@@ -316,44 +296,42 @@ impl Rng {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { gap_bytes: 1e6, range_bytes: 16e6, range_records: 4_096.0, whole_density: None };
+    const SETTINGS: Settings = Settings { gap_bytes: 1_000_000, whole_file_density: 1.0 };
+    const RULE: Rule = Rule { gap_bytes: 1e6, range_bytes: 16e6, range_records: 4_096.0 };
 
     fn near(actual: f64, expected: f64, tolerance: f64) {
         assert!((actual - expected).abs() <= tolerance * expected.abs(), "{actual}, expected {expected}");
     }
 
     #[test]
-    fn scattered_records_are_a_request_each_and_dense_ones_are_ranges_of_the_largest_size() {
-        let sparse = ranges(1e13, 1_000.0, &[2e4], RULE, 1);
+    fn scattered_records_are_a_request_each_and_dense_ones_are_one() {
+        let sparse = ranges(1e13, 1_000.0, &[2e4], &SETTINGS, 1);
         near(sparse.requests, 1_000.0, 0.01);
         near(sparse.bytes, 2e7, 0.02);
-        let dense = ranges(1e9, 20_000.0, &[2e4], RULE, 1);
-        near(dense.requests, 1e9 / 16e6, 0.05);
+        let dense = ranges(1e9, 20_000.0, &[2e4], &SETTINGS, 1);
+        near(dense.requests, 1.0, 1e-9);
         near(dense.bytes, 1e9, 0.01);
-        let back_to_back = ranges(1e6, 100.0, &[1e4], RULE, 1);
+        let back_to_back = ranges(1e6, 100.0, &[1e4], &SETTINGS, 1);
         assert_eq!((back_to_back.requests, back_to_back.bytes), (1.0, 1e6));
-        assert_eq!(ranges(1e9, 0.0, &[2e4], RULE, 1), Access::default());
+        assert_eq!(ranges(1e9, 0.0, &[2e4], &SETTINGS, 1), Access::default());
     }
 
     #[test]
     fn ranges_that_hold_nearly_all_of_a_file_become_one() {
-        let rule = Rule { range_bytes: f64::INFINITY, range_records: f64::INFINITY, ..RULE };
-        // A gap in e^-3 breaks a range: they hold four fifths of the span.
-        let broken = ranges(4e8, 1_000.0, &[1e5], Rule { gap_bytes: 9e5, ..rule }, 1);
+        // A gap in e^-2.25 breaks a range.
+        let broken = ranges(4e8, 1_000.0, &[1e5], &Settings { gap_bytes: 675_000, ..SETTINGS }, 1);
         let held = broken.bytes / 4e8;
-        assert!(broken.requests > 30.0 && (0.7..0.95).contains(&held), "{broken:?}");
-        let whole = ranges(4e8, 1_000.0, &[1e5], Rule { gap_bytes: 9e5, whole_density: Some(held - 0.1), ..rule }, 1);
+        assert!(broken.requests > 30.0 && (0.6..0.95).contains(&held), "{broken:?}");
+        let dense = Settings { gap_bytes: 675_000, whole_file_density: held - 0.1 };
+        let whole = ranges(4e8, 1_000.0, &[1e5], &dense, 1);
         near(whole.requests, 1.0, 1e-9);
         near(whole.bytes, 4e8, 0.01);
-        let never = Rule { gap_bytes: 9e5, whole_density: Some(1.0), ..rule };
-        assert_eq!(ranges(4e8, 1_000.0, &[1e5], never, 1), broken);
     }
 
     #[test]
     fn the_share_of_gaps_that_break_a_range_is_that_of_an_exponential() {
         // 1,000 records with a mean gap of 1 MB: e^-1 of the gaps are longer than that.
-        let rule = Rule { range_bytes: f64::INFINITY, ..RULE };
-        let access = ranges(1e9 + 1e3, 1_000.0, &[1.0], rule, 1);
+        let access = ranges(1e9 + 1e3, 1_000.0, &[1.0], &SETTINGS, 1);
         near(access.requests, 1.0 + 999.0 * (-1.0_f64).exp(), 0.02);
     }
 
@@ -420,7 +398,7 @@ mod tests {
             }
         }
         // A gap of four blocks, a request of sixteen, as in the index of a crawl.
-        let rule = Rule { gap_bytes: 400.0, range_bytes: 1_600.0, range_records: 1e9, whole_density: None };
+        let rule = Rule { gap_bytes: 400.0, range_bytes: 1_600.0, range_records: 1e9 };
         let (_, asked) = index(&blocks, &all, all.keys, Some(rule), 1);
         let (_, estimated) = index(&blocks, &sample, all.keys, Some(rule), 1);
         near(estimated.requests, asked.requests, 0.1);
@@ -436,7 +414,7 @@ mod tests {
         let blocks = some_index(100);
         let mut all = Fallen::new(100);
         (0..100).for_each(|block| all.fall(block..block + 1));
-        let rule = Rule { gap_bytes: 100.0, range_bytes: 1e9, range_records: 1e9, whole_density: None };
+        let rule = Rule { gap_bytes: 100.0, range_bytes: 1e9, range_records: 1e9 };
         let (_, access) = index(&blocks, &all, 100.0, Some(rule), 1);
         assert_eq!((access.requests, access.bytes), (2.0, 10_000.0));
         let mut some = Fallen::new(100);

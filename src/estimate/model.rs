@@ -8,6 +8,7 @@ use weft_core::reject::Unit;
 use weft_core::tally::fact;
 use weft_core::task::task_name;
 use weft_stages::download::INDEX_CACHE_BYTES;
+use weft_stages::fetch::plan::Settings as ReadSettings;
 
 use super::access::{self, Access, Rule};
 use super::measured::{CaptureShape, Measured};
@@ -272,7 +273,6 @@ impl Model<'_> {
             gap_bytes: number(config, "/coalesce_gap_bytes").unwrap_or(-1.0),
             range_bytes: number(config, "/request_bytes").unwrap_or_default(),
             range_records: f64::INFINITY,
-            whole_density: None,
         };
         let fallen = match (self.measured, &self.survey.index) {
             (Some(measured), Some(index)) => measured.keys(index)?.zip(Some(index)),
@@ -322,15 +322,14 @@ impl Model<'_> {
         };
         let mean = lengths.iter().sum::<f64>() / amount(lengths.len().try_into().unwrap_or(u64::MAX));
         let mean = Value::new(mean, length_basis);
-        let rule = Rule {
-            gap_bytes: number(config, "/coalesce_gap_bytes").unwrap_or_default(),
-            range_bytes: f64::INFINITY,
-            range_records: f64::INFINITY,
-            whole_density: number(config, "/whole_file_density"),
+        let settings = ReadSettings {
+            gap_bytes: config.and_then(|config| config.pointer("/coalesce_gap_bytes")?.as_u64()).unwrap_or_default(),
+            whole_file_density: number(config, "/whole_file_density").unwrap_or(1.0),
         };
         let ranges = files.zip(all_bytes).zip(volumes.captures).map(|((files, bytes), captures)| {
             let (file_bytes, records) = (bytes.amount / files.amount, captures.amount / files.amount);
-            let Access { requests, bytes: range_bytes } = access::ranges(file_bytes, records, &lengths, rule, SEED);
+            let Access { requests, bytes: range_bytes } =
+                access::ranges(file_bytes, records, &lengths, &settings, SEED);
             let basis = files.basis.max(bytes.basis).max(captures.basis).max(length_basis);
             (Value::new(requests * files.amount, basis), Value::new(range_bytes * files.amount, basis))
         });
