@@ -170,7 +170,8 @@ mod tests {
 
     fn at(server: &Server, bytes: u64) -> OutsideFile {
         let address = format!("{}{NAME}", server.root());
-        let digest = OutsideFile::identity_at(&address, bytes, None);
+        let etag = OutsideRoot::open(&server.root(), "weft-test/0").unwrap().stat(NAME).unwrap().etag;
+        let digest = OutsideFile::identity_at(&address, bytes, etag.as_deref());
         OutsideFile { name: NAME.to_owned(), location: PathBuf::from(address), digest, bytes }
     }
 
