@@ -27,6 +27,7 @@ const F_3_072: i32 = 25_172;
 type Square = [[i32; 8]; 8];
 
 /// Transforms the columns. `SHIFT` bits are rounded away, and the rest saturates to sixteen bits.
+#[expect(clippy::needless_range_loop, reason = "a column lies across eight rows")]
 #[inline(always)]
 fn pass<const SHIFT: u32>(x: &mut Square) {
     // One loop without branches and calls: the compiler makes it one of all columns at once.

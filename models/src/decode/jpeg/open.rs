@@ -78,7 +78,7 @@ impl<'a> Opened<'a> {
         if !matches!(components, 1 | 3 | 4) {
             return Err(DecodeError::unsupported(FORMAT, format_args!("{components} components")));
         }
-        if segment.len() % 3 != 0 {
+        if !segment.len().is_multiple_of(3) {
             return Err(DecodeError::corrupt(FORMAT, "a frame header of senseless length"));
         }
         // The parts are put in order and counted by the fourteenth byte of the first.

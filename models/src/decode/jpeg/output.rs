@@ -98,7 +98,7 @@ impl Upsampling {
         let out = scratch.samples.as_mut_slice();
         // The nearest row of samples, and the next nearest: above for even rows, below for odd ones.
         let near = y / 2;
-        let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+        let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) };
         match self {
             Self::None => return plane.row(y),
             Self::Across => {
@@ -112,7 +112,7 @@ impl Upsampling {
                 }
             }
             Self::Down => {
-                let bias = if y % 2 == 0 { 1 } else { 2 };
+                let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                 let rows = plane.row(near)[..width].iter().zip(&plane.row(far)[..width]);
                 for (out, (near, far)) in out.iter_mut().zip(rows) {
                     *out = low8((3 * u16::from(*near) + u16::from(*far) + bias) >> 2);
