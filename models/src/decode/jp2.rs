@@ -51,3 +51,22 @@ fn up_to_codestream(bytes: &[u8]) -> &[u8] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_the_codestream_does_not_count() {
+        let signature = b"\0\0\0\x0cjP  \r\n\x87\n".as_slice();
+        let stream = b"\0\0\0\x0bjp2cabc".as_slice();
+        let file = [signature, stream].concat();
+        assert_eq!(up_to_codestream(&file), file);
+        assert_eq!(up_to_codestream(&[&file, b"garbage".as_slice()].concat()), file);
+        // A codestream up to the end of the file, one longer than the file, and one without boxes.
+        for other in [[signature, b"\0\0\0\0jp2cabc"].concat(), [signature, b"\0\0\0\xffjp2cabc"].concat()] {
+            assert_eq!(up_to_codestream(&other), other);
+        }
+        assert_eq!(up_to_codestream(b"\xff\x4f\xff\x51\0\0"), b"\xff\x4f\xff\x51\0\0");
+    }
+}

@@ -108,3 +108,50 @@ fn refuse(cause: &TiffError) -> DecodeError {
         _ => DecodeError::corrupt(FORMAT, cause),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two pixels of eight bits, the indices 1 and 0, and a map whose first colours are (1, 2, 3) and (4, 5, 6).
+    fn palette_file() -> Vec<u8> {
+        let entries: [(u16, u16, u32, u32); 10] = [
+            (256, 3, 1, 2),
+            (257, 3, 1, 1),
+            (258, 3, 1, 8),
+            (259, 3, 1, 1),
+            (262, 3, 1, 3),
+            (273, 4, 1, 134),
+            (277, 3, 1, 1),
+            (278, 3, 1, 1),
+            (279, 4, 1, 2),
+            (320, 3, 768, 136),
+        ];
+        let mut bytes = b"II*\0\x08\0\0\0\x0a\0".to_vec();
+        for (tag, kind, count, value) in entries {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend([0; 4]);
+        assert_eq!(bytes.len(), 134);
+        bytes.extend([1, 0]);
+        for channel in 0..3 {
+            let mut values = [0_u16; 256];
+            (values[0], values[1]) = ((1 + channel) << 8, (4 + channel) << 8);
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        bytes
+    }
+
+    #[test]
+    fn indices_are_looked_up_in_their_map() {
+        let bytes = palette_file();
+        assert_eq!(inspect(&bytes).unwrap().header.width_px, 2);
+        assert_eq!(decode(&bytes, &Limits::default()).unwrap().pixels(), [4, 5, 6, 1, 2, 3]);
+        let mut grey = bytes;
+        grey[8 + 2 + 4 * 12 + 8] = 1;
+        assert_eq!(decode(&grey, &Limits::default()).unwrap().pixels(), [1, 1, 1, 0, 0, 0]);
+    }
+}

@@ -130,3 +130,43 @@ fn refuse(cause: &DecodingError) -> DecodeError {
         _ => DecodeError::corrupt(FORMAT, cause),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn riff(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut body = b"WEBP".to_vec();
+        for (kind, payload) in chunks {
+            body.extend(*kind);
+            body.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+            body.extend(*payload);
+            body.resize(body.len().next_multiple_of(2), 0);
+        }
+        let length = u32::try_from(body.len()).unwrap();
+        [b"RIFF".as_slice(), &length.to_le_bytes(), &body].concat()
+    }
+
+    #[test]
+    fn a_file_is_as_long_as_its_lengths_say() {
+        let mut whole = Vec::new();
+        image_webp::WebPEncoder::new(&mut whole).encode(&[9; 12], 2, 2, image_webp::ColorType::Rgb8).unwrap();
+        assert_eq!(decode(&whole).unwrap().pixels(), [9; 12]);
+        let behind = [whole.as_slice(), b"what stands behind the end"].concat();
+        assert_eq!(decode(&behind).unwrap().pixels(), [9; 12]);
+        assert_eq!(decode(&whole[..whole.len() - 1]).unwrap_err().name(), "truncated");
+        let mut chunk_too_long = whole.clone();
+        chunk_too_long[16] += 2;
+        assert_eq!(decode(&chunk_too_long).unwrap_err().name(), "truncated");
+    }
+
+    #[test]
+    fn transparency_that_does_not_come_is_not_waited_for() {
+        let header: &[u8] = &[ALPHA_FLAG | 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let flags = |chunks: &[(&[u8; 4], &[u8])]| readable(&riff(chunks)).unwrap()[20];
+        assert_eq!(flags(&[(b"VP8X", header), (b"VP8 ", b"odd")]), 0x08);
+        assert_eq!(flags(&[(b"VP8X", header), (b"ALPH", b"odd"), (b"VP8 ", b"")]), header[0]);
+        assert_eq!(flags(&[(b"VP8X", header), (b"VP8L", b"")]), header[0]);
+        assert_eq!(flags(&[(b"VP8X", header), (b"ANMF", b""), (b"VP8 ", b"")]), header[0]);
+    }
+}

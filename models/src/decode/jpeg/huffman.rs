@@ -254,8 +254,8 @@ impl Huffman {
             }
         }
         if self.end_of_band_run > 0 {
-            for k in first..=last {
-                let known = &mut block[ZIGZAG[k]];
+            for position in ZIGZAG.iter().take(last + 1).skip(first) {
+                let known = &mut block[*position];
                 if *known != 0 {
                     refine(known, one, &mut bits, source)?;
                 }

@@ -102,9 +102,9 @@ pub(super) fn transform(block: &Block, multipliers: &Block, samples: &mut [u8], 
     let mut any_below = 0;
     let sources = block.as_chunks::<8>().0.iter().zip(multipliers.as_chunks::<8>().0);
     for (row, (values, (coefficients, multipliers))) in square.iter_mut().zip(sources).enumerate() {
-        for column in 0..8 {
-            values[column] = i32::from(coefficients[column].wrapping_mul(multipliers[column]));
-            any_below |= if row == 0 { 0 } else { coefficients[column] };
+        for (value, (coefficient, multiplier)) in values.iter_mut().zip(coefficients.iter().zip(multipliers)) {
+            *value = i32::from(coefficient.wrapping_mul(*multiplier));
+            any_below |= if row == 0 { 0 } else { *coefficient };
         }
     }
     if any_below == 0 {

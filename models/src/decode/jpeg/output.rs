@@ -244,12 +244,13 @@ fn convert([luma, blue, red]: [&[u8]; 3], out: &mut [u8]) {
     let whole = runs.len() * RUN;
     let sources = luma.as_chunks::<RUN>().0.iter().zip(blue.as_chunks::<RUN>().0).zip(red.as_chunks::<RUN>().0);
     for (run, ((luma, blue), red)) in runs.iter_mut().zip(sources) {
-        let mut colors = [[0; RUN]; 3];
-        for x in 0..RUN {
-            let [r, g, b] = rgb([luma[x], blue[x], red[x]]);
-            (colors[0][x], colors[1][x], colors[2][x]) = (r, g, b);
+        let [mut r, mut g, mut b] = [[0; RUN]; 3];
+        let inputs = luma.iter().zip(blue).zip(red);
+        let outputs = r.iter_mut().zip(&mut g).zip(&mut b);
+        for (((r, g), b), ((luma, blue), red)) in outputs.zip(inputs) {
+            [*r, *g, *b] = rgb([*luma, *blue, *red]);
         }
-        interleave([&colors[0], &colors[1], &colors[2]], run);
+        interleave([&r, &g, &b], run);
     }
     for (x, out) in out.chunks_exact_mut(3).enumerate().skip(whole) {
         out.copy_from_slice(&rgb([luma[x], blue[x], red[x]]));

@@ -240,8 +240,9 @@ impl Progress {
         self.scans += 1;
         for component in &scan.components {
             let (known, before) = (&mut self.known[*component], &mut self.known_before[*component]);
-            for k in first.min(1)..=last.clamp(9, 63) {
-                before[k] = if self.scans > 1 { known[k] } else { 0 };
+            let kept = first.min(1)..=last.clamp(9, 63);
+            for (before, known) in before[kept.clone()].iter_mut().zip(&known[kept]) {
+                *before = if self.scans > 1 { *known } else { 0 };
             }
             for known in known.iter_mut().take(last + 1).skip(first) {
                 *known = low;
