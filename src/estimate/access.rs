@@ -264,7 +264,7 @@ fn walk_blocks(blocks: f64, share: f64, block_bytes: f64, rule: Rule, seed: u64)
     Access { requests: access.requests * scale, bytes: access.bytes * scale }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, seeded, the same everywhere.
+/// `SplitMix64` (Steele, Lea and Flood, 2014): small, seeded, the same everywhere.
 struct Rng(u64);
 
 impl Rng {

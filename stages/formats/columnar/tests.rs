@@ -6,14 +6,14 @@ use crate::formats::cdx::CaptureLine;
 use crate::formats::outside::OutsideRoot;
 
 fn capture(number: u64, urlkey: &str) -> CaptureLine {
-    let is_plain = number % 3 > 0;
+    let is_plain = !number.is_multiple_of(3);
     CaptureLine {
         urlkey: urlkey.to_owned(),
         timestamp: format!("201904181257{:02}", number % 60),
         url: format!("http://x.example/{number}"),
         mime: Some("text/html".to_owned()),
         mime_detected: is_plain.then(|| "text/html".to_owned()),
-        status: (number % 5 > 0).then_some(200),
+        status: (!number.is_multiple_of(5)).then_some(200),
         digest: is_plain.then(|| format!("DIGEST{number}")),
         length: number + 100,
         offset: number * 1000,

@@ -180,8 +180,11 @@ fn members() -> Vec<(Vec<u8>, Vec<u8>)> {
     ]
 }
 
+/// Where each member begins, and what it holds.
+type Members = Vec<(u64, Vec<u8>)>;
+
 /// Where each member begins, its bytes, and how the reading ended.
-fn read_all(mut reader: MemberReader<impl Read>) -> (Vec<(u64, Vec<u8>)>, Result<u64, String>) {
+fn read_all(mut reader: MemberReader<impl Read>) -> (Members, Result<u64, String>) {
     let mut seen = Vec::new();
     loop {
         match reader.next_member() {
@@ -244,7 +247,7 @@ fn a_damaged_file_reads_the_same_whether_members_are_streamed_or_not() {
                 let at = below(file.len());
                 file[at] ^= 1 << below(8);
             }
-            2 => file.extend_from_slice(&file[file.len() - 8..].to_vec()),
+            2 => file.extend_from_within(file.len() - 8..),
             3 => {
                 let at = below(file.len());
                 file.splice(at..at, [0x1f, 0x8b, 8, 0]);

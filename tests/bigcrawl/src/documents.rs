@@ -142,7 +142,8 @@ fn text(rng: &mut Rng) -> String {
             text.push_str(&syllables(rng.bits() & ((1 << (6 * length)) - 1), length));
         }
         text.push(' ');
-        text.push_str(*rng.pick(&ENDINGS));
+        let ending = rng.pick(&ENDINGS);
+        text.push_str(ending);
     }
     text
 }

@@ -41,7 +41,7 @@ pub fn make_plain(shape: &PlainShape) -> BTreeMap<String, Vec<u8>> {
         let title = format!("{:016x}", rng.bits());
         let body = format!("<html><head><title>{title}</title></head><body>\n{paragraphs}</body></html>\n");
         archive.add(&Capture::new(url.clone(), at, Served::new(200, headers(at, "text/html"), body.into_bytes())));
-        if host % 3 != 0 && rng.below(shape.document_of_pages.max(1)) == 0 {
+        if !host.is_multiple_of(3) && rng.below(shape.document_of_pages.max(1)) == 0 {
             let (text, timestamp) = (sentences.join("\n"), at.iso());
             let line = DocumentLine { text: &text, timestamp: &timestamp, url: &url };
             let mut line = serde_json::to_vec(&line).expect("three strings are always JSON");
