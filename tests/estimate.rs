@@ -118,6 +118,7 @@ fn amount(value: &Value) -> f64 {
     value["amount"].as_f64().unwrap_or_else(|| panic!("{value} is not known"))
 }
 
+#[expect(clippy::print_stdout, reason = "how near it was, for who reads the test's output")]
 fn assert_near(what: &str, estimated: f64, actual: f64, tolerance: f64) {
     println!("{what}: {estimated:.0} estimated, {actual:.0} asked");
     assert!((estimated - actual).abs() <= tolerance * actual, "{what}: {estimated} estimated, {actual} asked");

@@ -109,7 +109,7 @@ fn answer(place: &Path, range: Option<&str>) -> std::io::Result<(u16, String, Ve
     let file_bytes = file.metadata()?.len();
     let mut whole = Vec::new();
     file.read_to_end(&mut whole)?;
-    let tag = format!("ETag: \"{}\"\r\n", &blake3::hash(&whole).to_hex()[..16]);
+    let tag = format!("ETag: \"{}\"\r\n", blake3::hash(&whole).to_hex());
     let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let Some((first, last)) = range.and_then(|(first, last)| {
         let last = if last.is_empty() { file_bytes.saturating_sub(1) } else { last.parse::<u64>().ok()? };

@@ -1,9 +1,9 @@
 //! Makes a large crawl's index and documents of known fate, and checks what was located against them.
 //!
-//! [`make`] writes a ZipNum index laid out as Common Crawl's, on request its columnar form too, documents in C4's
+//! [`make()`] writes a ZipNum index laid out as Common Crawl's, on request its columnar form too, documents in C4's
 //! form, and a truth file with one line a document: the capture that it has, or why it has none. Everything is a
-//! function of [`Shape`]: the same shape gives the same bytes. [`check`] compares the tables of a run with the truth,
-//! exactly. [`inflate`] inflates the index with bare libdeflate: what a merge can be measured against; [`walk`] is the
+//! function of [`Shape`]: the same shape gives the same bytes. [`check()`] compares the tables of a run with the truth,
+//! exactly. [`inflate()`] inflates the index with bare libdeflate: what a merge can be measured against; [`walk()`] is the
 //! merge alone, without the tables of `locate`.
 //!
 //! Memory is bounded whatever the size: urlkeys are counted up in their own order (see `sites`), so that nothing is
