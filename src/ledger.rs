@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -63,6 +63,9 @@ CREATE TABLE IF NOT EXISTS digests (
 ) STRICT;
 ";
 
+/// How long a reader or writer waits for another one.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// Whether a failure is the ledger's disk being full.
 pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -111,13 +114,28 @@ fn connect(output: &Path) -> anyhow::Result<Connection> {
     let path = output.join("ledger.sqlite");
     let failed =
         || format!("failed to open the ledger {}; it holds no results: move it away and run again", path.display());
-    let connection = Connection::open(&path).with_context(failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10)).with_context(failed)?;
-    connection.pragma_update(None, "journal_mode", "WAL").with_context(failed)?;
+    let begun = Instant::now();
+    loop {
+        match connect_once(&path) {
+            // Of two that make a new ledger at once, one is told so at once, whatever the time-out.
+            Err(cause) if is_busy(&cause) && begun.elapsed() < BUSY => std::thread::sleep(BUSY / 1000),
+            result => return result.with_context(failed),
+        }
+    }
+}
+
+fn connect_once(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
     // A lost last entry costs nothing: the store is the truth.
-    connection.pragma_update(None, "synchronous", "NORMAL").with_context(failed)?;
-    connection.execute_batch(SCHEMA).with_context(failed)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.execute_batch(SCHEMA)?;
     Ok(connection)
+}
+
+fn is_busy(cause: &rusqlite::Error) -> bool {
+    matches!(cause.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
 }
 
 impl Ledger {
@@ -412,5 +430,21 @@ impl DigestCache {
         std::io::copy(&mut reader, &mut partial).with_context(|| format!("failed to fetch {name} from {root}"))?;
         partial.persist(&path)?;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_make_one_ledger_at_once_all_get_it() {
+        for _ in 0..20 {
+            let output = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                let openers: Vec<_> = (0..8).map(|_| scope.spawn(|| connect(output.path()).map(drop))).collect();
+                openers.into_iter().for_each(|opener| opener.join().unwrap().unwrap());
+            });
+        }
     }
 }
