@@ -12,7 +12,9 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
+use weft_core::front::{FrontReport, Usage};
 use weft_core::task::{Fault, Report};
+use weft_stages::formats::outside::OutsideRoot;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS runs (
@@ -42,6 +44,16 @@ CREATE TABLE IF NOT EXISTS tallies (
     kept_rows INTEGER NOT NULL,
     rejected_rows INTEGER NOT NULL,
     PRIMARY KEY (folder, shard, unit)
+) STRICT;
+CREATE TABLE IF NOT EXISTS fronts (
+    front TEXT PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (id),
+    cause TEXT,
+    since_ms INTEGER,
+    until_ms INTEGER,
+    requests INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS digests (
     path TEXT PRIMARY KEY,
@@ -171,14 +183,37 @@ impl Ledger {
         folder: &str,
         shard: u32,
         attempt: u32,
-        fault: Fault,
+        fault: &Fault,
         message: &str,
     ) -> anyhow::Result<()> {
-        let outcome = format!("{fault:?}").to_lowercase();
+        let outcome = fault.name();
         self.connection.execute(
             "UPDATE attempts SET outcome = ?4, message = ?5 WHERE folder = ?1 AND shard = ?2 AND attempt = ?3",
             params![folder, shard, attempt, outcome, message],
         )?;
+        Ok(())
+    }
+
+    /// Takes note of how fronts stand.
+    pub(crate) fn fronts(&self, fronts: &[FrontReport]) -> anyhow::Result<()> {
+        for FrontReport { front, unavailable, usage } in fronts {
+            let unavailable = unavailable.as_ref();
+            let since_ms = unavailable.map(|unavailable| i64::try_from(unavailable.since_ms)).transpose()?;
+            let until_ms = unavailable.and_then(|unavailable| unavailable.until_ms).map(i64::try_from).transpose()?;
+            self.connection.execute(
+                "INSERT OR REPLACE INTO fronts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    front,
+                    self.run,
+                    unavailable.map(|unavailable| &unavailable.cause),
+                    since_ms,
+                    until_ms,
+                    i64::try_from(usage.requests)?,
+                    i64::try_from(usage.retries)?,
+                    i64::try_from(usage.bytes)?
+                ],
+            )?;
+        }
         Ok(())
     }
 
@@ -202,12 +237,45 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
+/// How a front stood when the last run that asked it took note; times in UTC.
+#[derive(Debug)]
+pub(crate) struct FrontNote {
+    pub(crate) front: String,
+    /// Why it did not serve, and since when; none where it did.
+    pub(crate) outage: Option<(String, String)>,
+    /// When it is asked again; none where it is not.
+    pub(crate) next: Option<String>,
+    pub(crate) usage: Usage,
+}
+
+/// How the fronts stand, by name.
+pub(crate) fn fronts(output: &Path) -> anyhow::Result<Vec<FrontNote>> {
+    let connection = connect(output)?;
+    let mut statement = connection.prepare(
+        "SELECT front, cause, strftime('%Y-%m-%dT%H:%M:%SZ', since_ms / 1000, 'unixepoch'),
+                strftime('%Y-%m-%dT%H:%M:%SZ', until_ms / 1000, 'unixepoch'), requests, retries, bytes
+         FROM fronts ORDER BY front",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let (cause, since): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
+        // Written from unsigned numbers: none is below 0.
+        let count = |column: usize| row.get(column).map(i64::unsigned_abs);
+        Ok(FrontNote {
+            front: row.get(0)?,
+            outage: cause.zip(since),
+            next: row.get(3)?,
+            usage: Usage { requests: count(4)?, retries: count(5)?, bytes: count(6)? },
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The last failures noted, newest first.
 pub(crate) fn recent_failures(output: &Path, most: u32) -> anyhow::Result<Vec<Failure>> {
     let connection = connect(output)?;
     let mut statement = connection.prepare(
         "SELECT a.folder, a.shard, a.attempt, a.outcome, coalesce(a.message, '') FROM attempts a
-         WHERE a.outcome NOT IN ('done', 'cancelled')
+         WHERE a.outcome NOT IN ('done', 'cancelled', 'unavailable')
            AND NOT EXISTS (SELECT 1 FROM attempts b
                            WHERE b.folder = a.folder AND b.shard = a.shard AND b.outcome = 'done')
          ORDER BY a.started DESC LIMIT ?1",
@@ -235,7 +303,7 @@ pub(crate) fn last_attempts(output: &Path) -> anyhow::Result<BTreeMap<String, St
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Where the copy of `name` below the http root `root` lies in an output folder, once it was fetched.
+/// Where the copy of `name` below the remote root `root` lies in an output folder, once it was fetched.
 pub(crate) fn downloaded(output: &Path, root: &str, name: &str) -> PathBuf {
     let root = blake3::hash(root.as_bytes()).to_hex().chars().take(16).collect::<String>();
     output.join("downloads").join(root).join(name.replace('/', "_"))
@@ -331,16 +399,13 @@ impl DigestCache {
         Ok(path)
     }
 
-    /// Fetches `name` below the http root `root` into the output folder, unless it is there.
-    pub(crate) fn download(&mut self, root: &str, name: &str) -> anyhow::Result<PathBuf> {
+    /// Fetches `name` below the remote root `root`, opened as `outside`, into the output folder, unless it is there.
+    pub(crate) fn download(&mut self, outside: &OutsideRoot, root: &str, name: &str) -> anyhow::Result<PathBuf> {
         let path = downloaded(&self.output, root, name);
         let folder = path.parent().unwrap_or(&self.output).to_owned();
         if path.is_file() {
             return Ok(path);
         }
-        let outside =
-            weft_stages::formats::outside::OutsideRoot::open(root, concat!("weft/", env!("CARGO_PKG_VERSION")))
-                .with_context(|| format!("failed to reach {root}"))?;
         let mut reader = outside.open_file(name).with_context(|| format!("failed to fetch {name} from {root}"))?;
         std::fs::create_dir_all(&folder)?;
         let mut partial = tempfile::NamedTempFile::new_in(&folder)?;

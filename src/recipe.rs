@@ -5,6 +5,7 @@
 
 mod crawl;
 pub(crate) mod figures;
+mod front;
 mod lists;
 mod lock;
 mod source;
@@ -15,9 +16,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use weft_core::front::FrontBudget;
 use weft_core::id::ShardCounts;
 use weft_core::limits::Limits;
 use weft_core::stage::{Graphs, OutsideFile, Resources};
+use weft_stages::formats::outside::is_remote;
 
 use self::lock::Lock;
 use crate::ledger::DigestCache;
@@ -140,15 +143,16 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         place(),
         source.kind.name()
     );
-    let crawl = match &file.crawl {
+    let (crawl, front) = match &file.crawl {
         Some(section) => {
             let manifest = folder.join(&section.manifest);
             let mut lock = Lock::open(&manifest, digests.output())?;
-            let crawl = crawl::read(&manifest, digests, &mut lock);
+            let read = crawl::read(&manifest, &user_agent, digests, &mut lock);
             lock.save()?;
-            Some(crawl?)
+            let (crawl, front) = read?;
+            (Some(crawl), front)
         }
-        None => None,
+        None => (None, FrontBudget::default()),
     };
 
     let mut graphs = BTreeMap::new();
@@ -181,7 +185,15 @@ pub(crate) fn read(path: &Path, set: &[String], digests: &mut DigestCache) -> an
         shards,
         limits: file.limits,
         engine: file.numerics.engine,
-        resources: Resources { documents: source.documents, known_sha256, crawl, graphs, engine: None, user_agent },
+        resources: Resources {
+            documents: source.documents,
+            known_sha256,
+            crawl,
+            graphs,
+            engine: None,
+            user_agent,
+            front,
+        },
         source_lock,
         stages,
     })
@@ -310,11 +322,6 @@ fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     toml::from_str(&text).with_context(|| format!("manifest {} is not usable", path.display()))
 }
 
-/// Whether a root or a file's place is an http(s) address.
-fn is_address(place: &str) -> bool {
-    place.contains("://")
-}
-
 /// Reads a text that people write: at most a mebibyte.
 fn read_text(path: &Path) -> std::io::Result<String> {
     read_text_of(path, 1 << 20)
@@ -361,6 +368,28 @@ mod tests {
         let mut stages = BTreeMap::from([("download".to_owned(), serde_json::json!({"from": ["web", "archive"]}))]);
         let error = download_without_archive(&mut stages).unwrap_err().to_string();
         assert!(error.contains("stages.download.from names `archive`"), "{error}");
+    }
+
+    #[test]
+    fn every_recipe_and_manifest_of_the_repository_is_understood() {
+        let toml_files = |folder: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(folder);
+            let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+            assert!(paths.len() > 1);
+            paths
+        };
+        for path in toml_files("recipes") {
+            let recipe = read_file(&path, &[]).unwrap();
+            assert!(path.parent().unwrap().join(recipe.source.manifest).exists(), "{}", path.display());
+        }
+        for path in toml_files("sources") {
+            let manifest: toml::Table = read_toml(&path).unwrap();
+            match manifest["kind"].as_str() {
+                Some("crawl") => crawl::check(&path).unwrap(),
+                _ => source::check(&path).unwrap(),
+            }
+        }
     }
 
     #[test]

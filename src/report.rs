@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
+use weft_core::front::Usage;
 use weft_core::id::ShardId;
 use weft_core::reject::Unit;
 use weft_core::tally::{Count, Tally};
@@ -113,6 +114,12 @@ pub(crate) fn text(funnel: &[FunnelRow], costs: &[Cost]) -> String {
         ));
     }
     out
+}
+
+/// What was asked of a front, in words.
+pub(crate) fn usage_text(usage: &Usage) -> String {
+    let Usage { requests, retries, bytes } = usage;
+    format!("{requests} requests ({retries} of them again), {} received", bytes_text(*bytes))
 }
 
 /// `3.4 MB`, in powers of 1,000.

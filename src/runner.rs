@@ -2,26 +2,31 @@
 //!
 //! The coordinator owns all authoritative state and takes events one by one; workers share none of it. Today the
 //! workers are threads of this process that speak the worker protocol's messages over channels; a worker process
-//! will speak the same over a pipe. A task starts as soon as its own inputs exist.
+//! will speak the same over a pipe. A task starts as soon as its own inputs exist. Tasks that a front of the outside
+//! world does not serve wait for it ([`waiting`]) and hold up nothing else.
 
 pub(crate) mod progress;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{bail, ensure};
 use weft_core::context::Progress;
+use weft_core::front::{FrontReport, Unavailable};
 use weft_core::id::ShardId;
 use weft_core::store::Store;
 use weft_core::task::{Event, Fault, Order, Report};
+use weft_stages::formats::outside::fronts;
 
 use crate::ledger::Ledger;
 use crate::plan::{Plan, PlannedPhase};
 use crate::worker::Worker;
 use progress::Display;
+use waiting::Waiting;
 
 /// Tries of a task whose failure says that a later one can succeed.
 const MOST_TRIES: u32 = 3;
@@ -46,6 +51,8 @@ pub(crate) struct Finished {
     pub(crate) found: usize,
     /// The reports of all tasks, by phase and shard.
     pub(crate) reports: Vec<BTreeMap<ShardId, Report>>,
+    /// What was asked of the outside world.
+    pub(crate) fronts: Vec<FrontReport>,
 }
 
 /// The rows of every table by the shard that reads them: what checks of a task's input compare with.
@@ -128,6 +135,9 @@ struct Coordinator<'a> {
     counts: RowCounts,
     /// Tries of this run.
     tries: HashMap<(usize, ShardId), u32>,
+    /// Tasks that a front did not serve.
+    waiting: Waiting,
+    fronts: Vec<FrontReport>,
     running: HashMap<u64, (usize, ShardId, u32)>,
     next_id: u64,
     ran: usize,
@@ -178,6 +188,9 @@ pub(crate) fn run(
     if cancelled.load(Ordering::Relaxed) && coordinator.left() > 0 {
         return Ok(Outcome::Interrupted);
     }
+    if let Some(why) = coordinator.waiting.given_up() {
+        bail!(why);
+    }
     coordinator.finished()
 }
 
@@ -202,15 +215,20 @@ fn serve(worker: &Worker, orders: &Mutex<Receiver<Order>>, events: &Sender<Event
             stop.store(true, Ordering::Relaxed);
             event
         });
+        let fronts = fronts();
+        if !fronts.is_empty() && events.send(Event::Fronts { fronts }).is_err() {
+            return;
+        }
         if events.send(event).is_err() {
             return;
         }
     }
 }
 
-/// Sends a task's progress while it runs.
+/// Sends a task's progress while it runs, and how fronts stand when that changes.
 fn beat(progress: &Progress, stop: &AtomicBool, events: &Sender<Event>, id: u64, attempt: u32) {
     let (mut waited, last) = (Duration::ZERO, AtomicU64::new(0));
+    let mut standing = standing_of(&fronts());
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(5));
         waited += Duration::from_millis(5);
@@ -218,6 +236,14 @@ fn beat(progress: &Progress, stop: &AtomicBool, events: &Sender<Event>, id: u64,
             continue;
         }
         waited = Duration::ZERO;
+        let fronts = fronts();
+        let now_standing = standing_of(&fronts);
+        if now_standing != standing {
+            standing = now_standing;
+            if events.send(Event::Fronts { fronts }).is_err() {
+                return;
+            }
+        }
         let rows = progress.rows.load(Ordering::Relaxed);
         if last.swap(rows, Ordering::Relaxed) == rows {
             continue;
@@ -229,6 +255,12 @@ fn beat(progress: &Progress, stop: &AtomicBool, events: &Sender<Event>, id: u64,
     }
 }
 
+/// What makes how fronts stand worth telling: outages that begin or end, not their times and counters.
+fn standing_of(fronts: &[FrontReport]) -> Vec<(String, Option<u64>)> {
+    let since = |front: &FrontReport| front.unavailable.as_ref().map(|unavailable| unavailable.since_ms);
+    fronts.iter().map(|front| (front.front.clone(), since(front))).collect()
+}
+
 impl<'a> Coordinator<'a> {
     fn new(plan: &'a Plan, store: &Store, ledger: &'a Ledger) -> anyhow::Result<Self> {
         let mut coordinator = Self {
@@ -238,6 +270,8 @@ impl<'a> Coordinator<'a> {
             reports: Vec::new(),
             counts: RowCounts::default(),
             tries: HashMap::new(),
+            waiting: Waiting::default(),
+            fronts: Vec::new(),
             running: HashMap::new(),
             next_id: 1,
             ran: 0,
@@ -274,7 +308,8 @@ impl<'a> Coordinator<'a> {
 
     fn finished(&mut self) -> anyhow::Result<Outcome> {
         let reports = std::mem::take(&mut self.reports);
-        Ok(Outcome::Finished(Finished { ran: self.ran, found: self.found, reports }))
+        let fronts = std::mem::take(&mut self.fronts);
+        Ok(Outcome::Finished(Finished { ran: self.ran, found: self.found, reports, fronts }))
     }
 
     fn drive(
@@ -286,11 +321,17 @@ impl<'a> Coordinator<'a> {
         display: &Display,
     ) -> anyhow::Result<()> {
         loop {
-            if self.failure.is_none() && !cancelled.load(Ordering::Relaxed) {
+            let goes_on = self.failure.is_none() && !cancelled.load(Ordering::Relaxed);
+            if goes_on {
                 self.start_ready(orders, permits)?;
             }
             if self.running.is_empty() {
-                return Ok(());
+                if !goes_on || !self.waiting.has_next() {
+                    return Ok(());
+                }
+                if let Some(word) = self.waiting.idle_word(Instant::now()) {
+                    tracing::warn!("{word}");
+                }
             }
             match events.recv_timeout(TICK) {
                 Ok(event) => self.take(event, display)?,
@@ -302,13 +343,15 @@ impl<'a> Coordinator<'a> {
 
     /// Hands ready tasks to workers: later phases first, so that what was begun is finished.
     fn start_ready(&mut self, orders: &Sender<Order>, permits: usize) -> anyhow::Result<()> {
+        let now = Instant::now();
         for phase in (0..self.plan.phases.len()).rev() {
             for number in 0..self.plan.phases[phase].tasks {
                 if self.running.len() >= permits {
                     return Ok(());
                 }
                 let shard = ShardId(number);
-                if self.states[phase][number as usize] == State::Waiting && self.is_ready(phase, shard) {
+                let is_free = !self.waiting.holds((phase, shard), now);
+                if self.states[phase][number as usize] == State::Waiting && is_free && self.is_ready(phase, shard) {
                     self.start(orders, phase, shard)?;
                 }
             }
@@ -335,6 +378,7 @@ impl<'a> Coordinator<'a> {
         self.next_id += 1;
         let task = self.plan.task(phase, shard, id, attempt);
         *self.tries.entry((phase, shard)).or_default() += 1;
+        self.waiting.leave((phase, shard));
         self.running.insert(id, (phase, shard, attempt));
         self.states[phase][shard.0 as usize] = State::Running;
         orders.send(Order::Task(Box::new(task))).map_err(|_| anyhow::anyhow!("all workers are gone"))
@@ -343,6 +387,10 @@ impl<'a> Coordinator<'a> {
     fn take(&mut self, event: Event, display: &Display) -> anyhow::Result<()> {
         match event {
             Event::Started { .. } => {}
+            Event::Fronts { fronts } => {
+                self.ledger.fronts(&fronts)?;
+                self.fronts = fronts;
+            }
             Event::Progress { id, rows, bytes, .. } => {
                 if let Some((phase, shard, _)) = self.running.get(&id) {
                     display.progress(*phase, *shard, rows, bytes);
@@ -361,7 +409,7 @@ impl<'a> Coordinator<'a> {
                 else {
                     return Ok(());
                 };
-                self.failed(phase, shard, attempt, fault, &message, display)?;
+                self.failed(phase, shard, attempt, &fault, &message, display)?;
             }
         }
         Ok(())
@@ -387,7 +435,7 @@ impl<'a> Coordinator<'a> {
         phase: usize,
         shard: ShardId,
         attempt: u32,
-        fault: Fault,
+        fault: &Fault,
         message: &str,
         display: &Display,
     ) -> anyhow::Result<()> {
@@ -395,15 +443,32 @@ impl<'a> Coordinator<'a> {
         self.ledger.failed(&planned.folder, shard.0, attempt, fault, message)?;
         self.states[phase][shard.0 as usize] = State::Waiting;
         display.failed(phase, shard);
-        if fault == Fault::Cancelled {
+        if let Fault::Unavailable(unavailable) = fault {
+            self.wait(phase, shard, unavailable);
+            return Ok(());
+        }
+        if *fault == Fault::Cancelled {
             return Ok(());
         }
         let tries = self.tries.get(&(phase, shard)).copied().unwrap_or(0);
-        if fault == Fault::Retryable && tries < MOST_TRIES {
+        if *fault == Fault::Retryable && tries < MOST_TRIES {
             tracing::warn!(task = planned.name, %shard, attempt, message, "{} of shard {shard} failed; trying again", planned.name);
             return Ok(());
         }
         self.failure.get_or_insert_with(|| anyhow::anyhow!("{} of shard {shard} failed: {message}", planned.name));
         Ok(())
+    }
+
+    /// A front did not serve a task: it waits, and the try is not held against it.
+    fn wait(&mut self, phase: usize, shard: ShardId, unavailable: &Unavailable) {
+        if let Some(tries) = self.tries.get_mut(&(phase, shard)) {
+            *tries = tries.saturating_sub(1);
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        if self.waiting.note((phase, shard), unavailable, Instant::now(), now_ms) {
+            let task = &self.plan.phases[phase].name;
+            tracing::warn!(task, %shard, "{unavailable}; its tasks wait, and the run goes on elsewhere");
+        }
     }
 }

@@ -263,6 +263,7 @@ impl Worker {
 fn fault_of(error: &anyhow::Error) -> Fault {
     match error.downcast_ref::<StageError>() {
         Some(StageError::Cancelled) => Fault::Cancelled,
+        Some(StageError::Unavailable(unavailable)) => Fault::Unavailable(unavailable.clone()),
         Some(cause) if cause.is_retryable() => Fault::Retryable,
         _ => Fault::Fatal,
     }

@@ -27,7 +27,7 @@ pub fn crawl(resources: &Resources) -> Result<&Crawl, StageError> {
 /// # Errors
 /// [`StageError::Outside`] where it is no folder and no URL.
 pub fn root(crawl: &Crawl, resources: &Resources) -> Result<OutsideRoot, StageError> {
-    OutsideRoot::open(&crawl.root, &resources.user_agent)
+    OutsideRoot::open_within(&crawl.root, &resources.user_agent, &resources.front)
         .map_err(|cause| cause.into_stage_error("crawl", crawl.name.clone()))
 }
 

@@ -57,6 +57,8 @@ const WINDOW: usize = 256;
 const BODIES: usize = 32;
 /// An original longer than this is encoded anew whatever the recipe says: it waits in memory for its turn.
 const MAX_ORIGINAL_BYTES: usize = 4 << 20;
+/// Text of index blocks held at once; Common Crawl's have about 1 MB each.
+pub const INDEX_CACHE_BYTES: usize = 64 << 20;
 /// How often a waiting task looks whether the run is being stopped.
 const CANCEL_CHECK: Duration = Duration::from_millis(100);
 

@@ -178,6 +178,9 @@ impl Locate {
                     task.settle(&document, Err((Reason::IndexBlockDamaged, evidence)))?;
                 }
                 Err(Fault::Outside { place, cause }) => {
+                    if let Some(interruption) = cause.interruption() {
+                        return Err(interruption);
+                    }
                     return Err(StageError::Outside {
                         what: "index",
                         place,

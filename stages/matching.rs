@@ -251,13 +251,14 @@ impl Search {
         let (paths, last_paths) = self.path_cost.as_chunks_mut::<LANES>();
         let (befores, last_befores) = self.row_before.as_chunks_mut::<LANES>();
         for (((costs, prices), paths), befores) in costs.iter().zip(prices).zip(paths).zip(befores) {
+            let through: [f64; LANES] = std::array::from_fn(|lane| through(costs[lane], prices[lane]));
             for lane in 0..LANES {
-                let through = through(costs[lane], prices[lane]);
-                let is_cheaper = through < paths[lane];
-                paths[lane] = if is_cheaper { through } else { paths[lane] };
-                befores[lane] = if is_cheaper { row } else { befores[lane] };
-                lowest[lane] = if paths[lane] < lowest[lane] { paths[lane] } else { lowest[lane] };
+                // A mask instead of a choice: the compiler makes no branch of it, and so uses vector registers.
+                let cheaper = 0_usize.wrapping_sub(usize::from(through[lane] < paths[lane]));
+                befores[lane] = (row & cheaper) | (befores[lane] & !cheaper);
             }
+            *paths = std::array::from_fn(|lane| if through[lane] < paths[lane] { through[lane] } else { paths[lane] });
+            lowest = std::array::from_fn(|lane| if paths[lane] < lowest[lane] { paths[lane] } else { lowest[lane] });
         }
         let mut lowest = lowest.into_iter().fold(f64::INFINITY, f64::min);
         for (((cost, price), path), before) in last_costs.iter().zip(last_prices).zip(last_paths).zip(last_befores) {

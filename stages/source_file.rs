@@ -76,19 +76,18 @@ fn changed(file: &OutsideFile, found: &str, expected: &str) -> StageError {
     }
 }
 
-/// Whether the cause of a failed read is a server or a connection that may recover.
+/// The server's or the connection's part in a failed read.
 #[must_use]
-pub fn is_retryable(error: &(dyn std::error::Error + 'static)) -> bool {
+pub fn outside_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e OutsideError> {
     let mut cause = Some(error);
     while let Some(current) = cause {
         // An `io::Error` gives away its content's source, not its content, as its own source.
-        let content = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(outside) = content.and_then(|content| content.downcast_ref::<OutsideError>()) {
-            return outside.is_retryable();
+        if let Some(outside) = current.downcast_ref::<io::Error>().and_then(OutsideError::of) {
+            return Some(outside);
         }
         cause = current.source();
     }
-    false
+    None
 }
 
 enum Bytes<'s> {
@@ -171,7 +170,8 @@ mod tests {
 
     fn at(server: &Server, bytes: u64) -> OutsideFile {
         let address = format!("{}{NAME}", server.root());
-        let digest = OutsideFile::identity_at(&address, bytes, None);
+        let etag = OutsideRoot::open(&server.root(), "weft-test/0").unwrap().stat(NAME).unwrap().etag;
+        let digest = OutsideFile::identity_at(&address, bytes, etag.as_deref());
         OutsideFile { name: NAME.to_owned(), location: PathBuf::from(address), digest, bytes }
     }
 

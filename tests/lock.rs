@@ -34,8 +34,9 @@ impl Served {
         write(&own.path().join("source.toml"), source.as_bytes());
         let crawl = format!(
             "kind = \"crawl\"\nname = \"WEFT-TINY-2019-18\"\nroot = \"{}/crawl\"\n\
-             index = \"cc-index/collections/WEFT-TINY-2019-18/indexes\"\n[lists]\nwarc = \"warc.paths\"\n",
-            server.root()
+             index = \"cc-index/collections/WEFT-TINY-2019-18/indexes\"\n[lists]\nwarc = \"warc.paths\"\n{}",
+            server.root(),
+            crate::fronts::front_section(2000, "2ms")
         );
         write(&own.path().join("crawl.toml"), crawl.as_bytes());
         Self { web, server, own }

@@ -100,7 +100,7 @@ impl Topic {
         let mut output = Output::default();
         match self {
             Self::Warc(path) => {
-                let file = File::open(&path).with_context(|| format!("failed to open {path}"))?;
+                let file = File::open(path.as_str()).with_context(|| format!("failed to open {path}"))?;
                 for record in WarcReader::open(file, limits.clone())? {
                     let record = record?;
                     output.count += 1;

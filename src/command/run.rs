@@ -148,7 +148,7 @@ fn show(
     if args.json {
         let value = serde_json::json!({
             "recipe": opened.recipe.name, "ran": finished.ran, "found": finished.found,
-            "funnel": funnel, "costs": costs,
+            "funnel": funnel, "costs": costs, "fronts": finished.fronts,
         });
         return print(&format!("{value}\n"));
     }
@@ -163,6 +163,9 @@ fn show(
         ));
     }
     text.push_str(&report::text(funnel, &costs));
+    for front in &finished.fronts {
+        text.push_str(&format!("\nfront {}: {}\n", front.front, report::usage_text(&front.usage)));
+    }
     if let Some(engine) = &opened.plan.hello.resources.engine {
         text.push_str(&format!("\nmeasured with {}\n", engine.identity));
     }
@@ -234,6 +237,7 @@ fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
                     _ = terminate.recv() => {}
                 }
                 flag.store(true, Ordering::Relaxed);
+                weft_stages::formats::outside::stop_waiting();
                 if times.fetch_add(1, Ordering::Relaxed) > 0 {
                     std::process::exit(130);
                 }

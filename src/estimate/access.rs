@@ -12,6 +12,8 @@ use std::ops::Range;
 use weft_stages::fetch::plan::{Settings, Span, plan};
 use weft_stages::formats::cdx::BlockRef;
 
+/// Blocks on either side that tell how many keys fall near one.
+const NEIGHBOURS: usize = 2;
 /// Records walked through for one answer.
 const WALKED: f64 = 400_000.0;
 
@@ -109,9 +111,9 @@ impl Fallen {
         super::value::amount(self.counts.len().try_into().unwrap_or(u64::MAX)) - self.blocks_with(0)
     }
 
-    /// How likely each block is to hold one of `keys`: of more keys than the sample's, its own blocks surely and all
-    /// others alike, as many as Chao's extrapolation expects (Chao et al. 2014, equation 9); of fewer, its own blocks
-    /// by their counts.
+    /// How likely each block is to hold one of `keys`. Of fewer keys than the sample's: by the block's own count. Of
+    /// more: its own blocks surely, and of the others as many as Chao's extrapolation expects (Chao et al. 2014,
+    /// equation 9), the rather the more keys fell on their neighbours, since neighbours are of one site.
     fn likely(&self, keys: f64) -> Vec<f64> {
         if self.keys <= 0.0 {
             let share =
@@ -119,14 +121,43 @@ impl Fallen {
             return vec![share; self.counts.len()];
         }
         let times = keys / self.keys;
-        let untouched = self.blocks_with(0);
-        let unseen = if untouched > 0.0 { (self.still_unseen(keys - self.keys) / untouched).min(1.0) } else { 0.0 };
-        let of_count = |count: &u32| match count {
-            0 => unseen,
-            count if times < 1.0 => 1.0 - (1.0 - times).powf(f64::from(*count)),
+        if times < 1.0 {
+            return self.counts.iter().map(|count| 1.0 - (1.0 - times).powf(f64::from(*count))).collect();
+        }
+        let near = self.near_counts();
+        let untouched = || self.counts.iter().zip(&near).filter(|(count, _)| **count == 0).map(|(_, near)| *near);
+        let unseen = self.still_unseen(keys - self.keys);
+        let of_near = |near: f64, scale: f64| 1.0 - (-scale * near).exp();
+        // The scale at which the neighbourhoods give as many: bisection, for the sum grows with it.
+        let (mut low, mut high) = (0.0, 1e6);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            let sum: f64 = untouched().map(|near| of_near(near, middle)).sum();
+            if sum < unseen { low = middle } else { high = middle }
+        }
+        // What the neighbourhoods cannot give falls anywhere else.
+        let given: f64 = untouched().map(|near| of_near(near, high)).sum();
+        let elsewhere = untouched().filter(|near| *near <= 0.0).count();
+        let elsewhere = super::value::amount(elsewhere.try_into().unwrap_or(u64::MAX));
+        let far = if elsewhere > 0.0 { ((unseen - given) / elsewhere).clamp(0.0, 1.0) } else { 0.0 };
+        let of_block = |(count, near): (&u32, &f64)| match (count, near) {
+            (0, near) if *near > 0.0 => of_near(*near, high),
+            (0, _) => far,
             _ => 1.0,
         };
-        self.counts.iter().map(of_count).collect()
+        self.counts.iter().zip(&near).map(of_block).collect()
+    }
+
+    /// The mean count of each block and its [`NEIGHBOURS`] on either side.
+    fn near_counts(&self) -> Vec<f64> {
+        let blocks = self.counts.len();
+        let near = (0..blocks).map(|block| {
+            let window = block.saturating_sub(NEIGHBOURS)..(block + NEIGHBOURS + 1).min(blocks);
+            let size = super::value::amount(window.len().try_into().unwrap_or(1));
+            let counts = self.counts.get(window).unwrap_or_default();
+            counts.iter().map(|count| f64::from(*count)).sum::<f64>() / size
+        });
+        near.collect()
     }
 
     /// Blocks without a key of the sample that `more` further keys are expected to fall on.
@@ -286,6 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn ranges_that_hold_nearly_all_of_a_file_become_one() {
+        // A gap in e^-2.25 breaks a range.
+        let broken = ranges(4e8, 1_000.0, &[1e5], &Settings { gap_bytes: 675_000, ..SETTINGS }, 1);
+        let held = broken.bytes / 4e8;
+        assert!(broken.requests > 30.0 && (0.6..0.95).contains(&held), "{broken:?}");
+        let dense = Settings { gap_bytes: 675_000, whole_file_density: held - 0.1 };
+        let whole = ranges(4e8, 1_000.0, &[1e5], &dense, 1);
+        near(whole.requests, 1.0, 1e-9);
+        near(whole.bytes, 4e8, 0.01);
+    }
+
+    #[test]
     fn the_share_of_gaps_that_break_a_range_is_that_of_an_exponential() {
         // 1,000 records with a mean gap of 1 MB: e^-1 of the gaps are longer than that.
         let access = ranges(1e9 + 1e3, 1_000.0, &[1.0], &SETTINGS, 1);
@@ -336,6 +379,30 @@ mod tests {
         near(own, sample.touched(), 1e-9);
         let (half, _) = index(&blocks, &sample, sample.keys / 2.0, None, 1);
         assert!((own * 0.5..own).contains(&half), "{half} of {own}");
+    }
+
+    #[test]
+    fn blocks_far_from_all_keys_stay_unread_and_ranges_stay_whole() {
+        // Stretches of 30 blocks in turn: every third has no key, the others one on most blocks.
+        let blocks = some_index(1_800);
+        let mut rng = Rng(11);
+        let mut keys = Vec::new();
+        for block in (0..1_800_usize).filter(|block| block / 30 % 3 != 0) {
+            keys.extend(std::iter::repeat_n(block, (0..20).filter(|_| rng.unit() < 0.1).count()));
+        }
+        let (mut all, mut sample) = (Fallen::new(blocks.len()), Fallen::new(blocks.len()));
+        for key in &keys {
+            all.fall(*key..*key + 1);
+            if rng.unit() < 0.33 {
+                sample.fall(*key..*key + 1);
+            }
+        }
+        // A gap of four blocks, a request of sixteen, as in the index of a crawl.
+        let rule = Rule { gap_bytes: 400.0, range_bytes: 1_600.0, range_records: 1e9 };
+        let (_, asked) = index(&blocks, &all, all.keys, Some(rule), 1);
+        let (_, estimated) = index(&blocks, &sample, all.keys, Some(rule), 1);
+        near(estimated.requests, asked.requests, 0.1);
+        near(estimated.bytes, asked.bytes, 0.1);
     }
 
     fn amount_of(count: usize) -> f64 {

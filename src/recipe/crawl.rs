@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use weft_core::front::FrontBudget;
 use weft_core::limits::Limits;
-use weft_core::stage::Crawl;
+use weft_core::stage::{Crawl, OutsideFile};
 use weft_stages::formats::columnar;
 use weft_stages::formats::outside::{OutsideRoot, with_causes};
 
 use super::figures::Figure;
+use super::front::FrontSection;
 use super::lock::{Lock, Pinned};
-use super::{is_address, lists, outside_file, read_toml};
+use super::{is_remote, lists, outside_file, read_toml};
 use crate::ledger::DigestCache;
 
 /// Where the crawl is: `manifests/sources/*.toml` of kind `crawl`.
@@ -46,6 +48,9 @@ pub(crate) struct CrawlManifest {
     /// Columnar: the digest of the summary that weft makes of the table, where it is known.
     #[serde(default)]
     summary_sha256: Option<String>,
+    /// What its server is asked at most.
+    #[serde(default)]
+    front: FrontSection,
     #[serde(default)]
     pub(crate) lists: PathLists,
     #[serde(default)]
@@ -95,7 +100,7 @@ impl CrawlManifest {
 
     /// The root, seen from where weft runs.
     pub(crate) fn root(&self, path: &Path) -> String {
-        if is_address(&self.root) {
+        if is_remote(&self.root) {
             return self.root.clone();
         }
         path.parent().unwrap_or(Path::new("")).join(&self.root).display().to_string()
@@ -109,33 +114,58 @@ impl CrawlManifest {
 
 /// Reads a crawl manifest and gets the index's summary. What lies at an address is pinned in `lock`: the summary, and
 /// the path lists that the manifest names.
-pub(super) fn read(path: &Path, digests: &mut DigestCache, lock: &mut Lock) -> anyhow::Result<Crawl> {
+pub(super) fn read(
+    path: &Path,
+    user_agent: &str,
+    digests: &mut DigestCache,
+    lock: &mut Lock,
+) -> anyhow::Result<(Crawl, FrontBudget)> {
     let manifest = CrawlManifest::read(path)?;
-    let root = manifest.root(path);
     let place = || format!("manifest {} is not usable", path.display());
-    if is_address(&root) {
+    let front = manifest.front.budget().with_context(place)?;
+    let name = manifest.root(path);
+    // Refuses, before any request, a recipe that names no contact.
+    let outside = is_remote(&name)
+        .then(|| OutsideRoot::open_within(&name, user_agent, &front))
+        .transpose()
+        .with_context(|| format!("the crawl of {} cannot be asked", path.display()))?;
+    let root = Root { name, outside };
+    if root.outside.is_some() {
         let PathLists { warc, index, table } = &manifest.lists;
         for list in [warc, index, table].into_iter().flatten() {
             // Its bytes are of no use here once they are counted.
             if lock.get(list).is_none() {
-                let location = below(&root, list, digests)?;
-                pin(lock, &root, list, &location, digests)?;
+                let location = root.file(list, digests)?;
+                pin(lock, &root.name, list, &location, digests)?;
             }
         }
     }
-    let crawl = match manifest.form {
-        IndexForm::ZipNum => zipnum(&manifest, root, path, digests).with_context(place)?,
-        IndexForm::Columnar => table(&manifest, root, path, digests).with_context(place)?,
+    let (index, cluster) = match manifest.form {
+        IndexForm::ZipNum => zipnum(&manifest, &root, path, digests).with_context(place)?,
+        IndexForm::Columnar => table(&manifest, &root, path, digests).with_context(place)?,
     };
-    if is_address(&crawl.root) {
-        pin(lock, &crawl.root, &crawl.cluster.name, &crawl.cluster.location, digests)?;
+    if root.outside.is_some() {
+        pin(lock, &root.name, &cluster.name, &cluster.location, digests)?;
     }
-    Ok(crawl)
+    Ok((Crawl { name: manifest.name, root: root.name, index, cluster }, front))
 }
 
-/// Where a file below the root can be read: in its folder, or downloaded.
-fn below(root: &str, name: &str, digests: &mut DigestCache) -> anyhow::Result<PathBuf> {
-    if is_address(root) { digests.download(root, name) } else { Ok(Path::new(root).join(name)) }
+/// Where the crawl's files are.
+struct Root {
+    /// A folder, or an address.
+    name: String,
+    /// Of an address.
+    outside: Option<OutsideRoot>,
+}
+
+impl Root {
+    /// Where a file below the root can be read: in its folder, or downloaded.
+    fn file(&self, name: &str, digests: &mut DigestCache) -> anyhow::Result<PathBuf> {
+        match &self.outside {
+            Some(outside) => digests.download(outside, &self.name, name),
+            None => Ok(Path::new(&self.name).join(name)),
+        }
+    }
 }
 
 /// Pins a file that has one entry a line.
@@ -150,7 +180,13 @@ fn pin(lock: &mut Lock, root: &str, name: &str, location: &Path, digests: &mut D
     lock.pin(name, Pinned { address, bytes, etag: None, sha256: Some(sha256), entries: Some(entries) })
 }
 
-fn zipnum(manifest: &CrawlManifest, root: String, path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
+/// The folder of a ZipNum index, and its summary.
+fn zipnum(
+    manifest: &CrawlManifest,
+    root: &Root,
+    path: &Path,
+    digests: &mut DigestCache,
+) -> anyhow::Result<(String, OutsideFile)> {
     let of_table = [
         ("table", manifest.table.is_some()),
         ("subsets", manifest.subsets.is_some()),
@@ -162,12 +198,17 @@ fn zipnum(manifest: &CrawlManifest, root: String, path: &Path, digests: &mut Dig
     }
     let name = manifest.cluster().context("it names no `index`, the folder of cluster.idx below the root")?;
     let pinned = manifest.cluster_sha256.as_deref().map(|digest| (digest, path));
-    let location = below(&root, &name, digests)?;
-    let cluster = outside_file(&name, &location, pinned, digests)?;
-    Ok(Crawl { name: manifest.name.clone(), root, index: manifest.index.clone().unwrap_or_default(), cluster })
+    let cluster = outside_file(&name, &root.file(&name, digests)?, pinned, digests)?;
+    Ok((manifest.index.clone().unwrap_or_default(), cluster))
 }
 
-fn table(manifest: &CrawlManifest, root: String, path: &Path, digests: &mut DigestCache) -> anyhow::Result<Crawl> {
+/// The summary of a columnar index, which lies in no folder of its own.
+fn table(
+    manifest: &CrawlManifest,
+    root: &Root,
+    path: &Path,
+    digests: &mut DigestCache,
+) -> anyhow::Result<(String, OutsideFile)> {
     let table = manifest.table.as_deref().context("it names no `table`, the folder of the table below the root")?;
     let table = table.trim_matches('/');
     ensure!(
@@ -179,24 +220,30 @@ fn table(manifest: &CrawlManifest, root: String, path: &Path, digests: &mut Dige
     ensure!(!subsets.is_empty(), "`subsets` names none");
     let named = match (&manifest.parts, &manifest.lists.table) {
         (Some(parts), _) => parts.clone(),
-        (None, Some(list)) => lists::paths(&below(&root, list, digests)?)?,
-        (None, None) if is_address(&root) => {
+        (None, Some(list)) => lists::paths(&root.file(list, digests)?)?,
+        (None, None) if root.outside.is_some() => {
             bail!("the parts of a table behind a URL cannot be listed; name their path list under [lists] as `table`")
         }
-        (None, None) => list(Path::new(&root), table, subsets)?,
+        (None, None) => list(Path::new(&root.name), table, subsets)?,
     };
     let parts: Vec<String> = named.into_iter().filter(|part| is_of(part, subsets)).collect();
     ensure!(!parts.is_empty(), "table `{table}` has no part of {}", subsets.join(", "));
     let name = format!("{table} ({})", subsets.join(", "));
-    let location = digests.derived(&root, &parts, "table-summary.jsonl", || {
-        let outside = OutsideRoot::open(&root, concat!("weft/", env!("CARGO_PKG_VERSION")))
-            .with_context(|| format!("failed to reach {root}"))?;
-        let summary = columnar::summarise(&outside, &parts, &Limits::default());
+    let location = digests.derived(&root.name, &parts, "table-summary.jsonl", || {
+        let folder;
+        let outside = match &root.outside {
+            Some(outside) => outside,
+            None => {
+                folder = OutsideRoot::open(&root.name, "").with_context(|| format!("failed to open {}", root.name))?;
+                &folder
+            }
+        };
+        let summary = columnar::summarise(outside, &parts, &Limits::default());
         summary.map_err(|(part, cause)| anyhow::anyhow!("failed to read {part}: {}", with_causes(&cause)))
     })?;
     let pinned = manifest.summary_sha256.as_deref().map(|digest| (digest, path));
     let cluster = outside_file(&name, &location, pinned, digests)?;
-    Ok(Crawl { name: manifest.name.clone(), root, index: String::new(), cluster })
+    Ok((String::new(), cluster))
 }
 
 /// Whether a part is of one of the subsets; a path that tells none is of all.
@@ -222,4 +269,10 @@ fn list(root: &Path, table: &str, subsets: &[String]) -> anyhow::Result<Vec<Stri
     }
     parts.sort();
     Ok(parts)
+}
+
+/// Reads a crawl manifest without looking for its index.
+#[cfg(test)]
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    read_toml::<CrawlManifest>(path).map(|_| ())
 }

@@ -10,7 +10,7 @@ use weft_stages::formats::outside::OutsideRoot;
 
 use super::figures::Figure;
 use super::lock::{Lock, Pinned};
-use super::{is_address, outside_file, read_toml};
+use super::{is_remote, outside_file, read_toml};
 use crate::ledger::DigestCache;
 
 /// Files that one pattern may name: C4-en has 1,024.
@@ -20,7 +20,7 @@ const MOST_FILES: u32 = 1_000_000;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SourceManifest {
-    kind: SourceKind,
+    pub(super) kind: SourceKind,
     pub(crate) name: String,
     /// A folder; or an address, for the kinds that are streamed.
     pub(crate) root: String,
@@ -158,7 +158,7 @@ impl SourceManifest {
     }
 
     /// The manifest's share of the section `ingest`.
-    fn form(&self, path: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+    pub(super) fn form(&self, path: &Path) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
         let (kind, place) = (self.kind, path.display());
         let mut form = serde_json::Map::from_iter([("kind".to_owned(), kind.name().into())]);
         match &self.columns {
@@ -224,7 +224,7 @@ pub(super) fn read(
 ) -> anyhow::Result<Source> {
     let manifest = SourceManifest::read(path)?;
     let (kind, form, named) = (manifest.kind, manifest.form(path)?, manifest.named(path)?);
-    let documents = if is_address(&manifest.root) {
+    let documents = if is_remote(&manifest.root) {
         ensure!(
             kind.is_streamed(),
             "{}: files of kind `{}` are not read from an address; download them, and make `root` their folder",
@@ -241,6 +241,14 @@ pub(super) fn read(
         checked.collect::<anyhow::Result<_>>()?
     };
     Ok(Source { kind, form, documents })
+}
+
+/// Reads a source manifest without looking for its files.
+#[cfg(test)]
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    let manifest = SourceManifest::read(path)?;
+    manifest.form(path)?;
+    manifest.named(path).map(|_| ())
 }
 
 /// Files at addresses as their lock has them, asked for where it has none.

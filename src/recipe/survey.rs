@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use weft_core::limits::Limits;
 use weft_stages::formats::cdx::ClusterIndex;
 
@@ -13,7 +13,7 @@ use super::crawl::CrawlManifest;
 use super::figures::{Basis, Counted, Figure};
 use super::lock::Lock;
 use super::source::SourceManifest;
-use super::{is_address, lists, read_file};
+use super::{is_remote, lists, read_file, say_what_the_source_is};
 use crate::cli::RecipeArgs;
 
 /// A count, how good it is, and who says so.
@@ -52,12 +52,20 @@ impl Survey {
         };
         let (source_path, crawl_path) = (folder.join(&file.source.manifest), folder.join(&section.manifest));
         let source = SourceManifest::read(&source_path)?;
+        ensure!(
+            source.kind.needs_crawl(),
+            "{}: an estimate is of documents that are found in a crawl; those of kind `{}` name their images themselves",
+            args.recipe.display(),
+            source.kind.name()
+        );
         let crawl = CrawlManifest::read(&crawl_path)?;
-        let stages = file
+        let mut stages = file
             .stages
             .iter()
             .map(|(name, section)| Ok((name.clone(), serde_json::to_value(section)?)))
             .collect::<anyhow::Result<_>>()?;
+        say_what_the_source_is(&mut stages, source.form(&source_path)?)
+            .with_context(|| format!("recipe {} is not usable", args.recipe.display()))?;
         let names = source.named(&source_path)?;
         let mut survey = Self {
             name: file.name,
@@ -65,9 +73,9 @@ impl Survey {
             stages,
             source: source.name.clone(),
             source_files: u64::try_from(names.len())?,
-            source_is_remote: is_address(&source.root),
+            source_is_remote: is_remote(&source.root),
             crawl: crawl.name.clone(),
-            crawl_is_remote: is_address(&crawl.root),
+            crawl_is_remote: is_remote(&crawl.root),
             index: None,
             known: BTreeMap::new(),
         };
@@ -102,7 +110,7 @@ impl Survey {
         path: &Path,
         output: &Path,
     ) -> anyhow::Result<()> {
-        let (sizes, from) = if is_address(&source.root) {
+        let (sizes, from) = if is_remote(&source.root) {
             let lock = Lock::open(path, output)?;
             let sizes: Option<Vec<u64>> = names.iter().map(|name| Some(lock.get(name)?.bytes)).collect();
             (sizes, lock.place().display().to_string())

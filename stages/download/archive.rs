@@ -6,8 +6,8 @@
 //! spelling of the same (WHATWG) URL; with `same_urlkey` also one that only shares the urlkey (`http` for `https`,
 //! `www.` and the like) counts, where there is none of the URL itself.
 //!
-//! Index blocks are kept inflated, up to [`CACHE_BYTES`], the last used ones: the images of a page, and of a site,
-//! mostly lie in few blocks. A look-up is O(log blocks) and the lines of the blocks that may hold the key. Of a columnar
+//! Index blocks are kept inflated, up to [`INDEX_CACHE_BYTES`], the last used ones: the images of a page, and of a
+//! site, mostly lie in few blocks. A look-up is O(log blocks) and the lines of the blocks that may hold the key. Of a columnar
 //! index nothing is kept, and a look-up reads the keys of a row group up to the one asked: right for small tables; for
 //! images out of a whole crawl name its ZipNum index.
 //!
@@ -27,7 +27,7 @@ use weft_core::stage::{Resources, StageError};
 use weft_core::tally::fact;
 
 use super::robots;
-use super::{Config, Fetched, Refusal, clock, is_redirect};
+use super::{Config, Fetched, INDEX_CACHE_BYTES, Refusal, clock, is_redirect};
 use crate::crawl;
 use crate::formats::cdx::{BlockLines, BlockRef, CaptureLine, ClusterIndex, block_lines};
 use crate::formats::columnar::{TableError, TableSummary};
@@ -37,8 +37,6 @@ use crate::formats::outside::{OutsideError, OutsideRoot, with_causes};
 use crate::formats::surt;
 use crate::formats::warc::{Problem, Record, WarcError, WarcReader};
 
-/// Text of index blocks held at once; Common Crawl's have about 1 MB each.
-const CACHE_BYTES: usize = 64 << 20;
 /// Bytes of one request to a columnar index.
 const REQUEST_BYTES: u64 = 1 << 20;
 
@@ -91,7 +89,7 @@ impl Archive {
             let way_out = "name a crawl in the recipe, or download from the web alone";
             return Err(super::unusable("crawl", "", "the recipe names none", way_out));
         };
-        let root = OutsideRoot::open(&crawl.root, &resources.user_agent)
+        let root = OutsideRoot::open_within(&crawl.root, &resources.user_agent, &resources.front)
             .map_err(|cause| cause.into_stage_error("crawl", crawl.name.clone()))?;
         let index = crawl::index(crawl)?;
         let token = robots::product_token(&resources.user_agent).to_owned();
@@ -373,7 +371,7 @@ impl Cache {
         let bytes = lines.iter().map(<[u8]>::len).sum();
         self.bytes += bytes;
         self.blocks.push_back(Cached { shard: Arc::clone(&block.shard), offset: block.offset, lines, bytes });
-        while self.bytes > CACHE_BYTES && self.blocks.len() > 1 {
+        while self.bytes > INDEX_CACHE_BYTES && self.blocks.len() > 1 {
             self.bytes -= self.blocks.pop_front().map_or(0, |oldest| oldest.bytes);
         }
     }

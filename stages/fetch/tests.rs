@@ -371,7 +371,10 @@ fn a_server_that_forbids_stops_the_task_and_rejects_nothing() {
     let error = served(Config::default(), &server).run(ShardId(0), &context).unwrap_err();
     assert!(!error.is_retryable());
     let message = error.to_string();
-    assert!(message.contains(&format!("{}w.gz", server.root())) && message.contains("stop asking"), "{message}");
+    assert!(
+        message.contains(&format!("{}w.gz", server.root())) && message.contains("left alone for hours"),
+        "{message}"
+    );
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -552,15 +555,19 @@ fn a_range_that_the_server_does_not_send_is_a_reject_and_too_many_are_named() {
         archive.bytes.resize(offset, 0);
         archive.add(&url, None, &record(&url, "", &ok("page")));
     }
+    // The first one is of another file, whose ranges the server never sends.
+    archive.captures[0].filename = "a.gz".to_owned();
     let folder = archive.folder();
+    let file = std::fs::File::options().write(true).create_new(true).open(folder.path().join("a.gz"));
+    file.unwrap().write_all(&archive.bytes).unwrap();
     let server = Server::start(folder.path());
-    server.fail_next(1, Fault::OtherRange);
+    server.fail_path("a.gz", Fault::OtherRange);
     let context = archive.context();
     let tally = served(Config::default(), &server).run(ShardId(0), &context).unwrap();
     assert_eq!(tally.counts[&Unit::Captures].kept, 1);
     let (reason, evidence) = rejects(&context).remove(0);
     assert_eq!(
-        (reason.as_str(), evidence.contains("w.gz at 0: it sent bytes 1 to")),
+        (reason.as_str(), evidence.contains("a.gz at 0: it sent bytes 1 to")),
         ("range_refused", true),
         "{evidence}"
     );
@@ -571,7 +578,7 @@ fn a_range_that_the_server_does_not_send_is_a_reject_and_too_many_are_named() {
     for _ in 0..20 {
         archive.add(url, None, b"").offset = 0;
     }
-    server.fail_next(100, Fault::OtherRange);
+    server.fail_path("w.gz", Fault::OtherRange);
     let error = served(Config::default(), &server).run(ShardId(0), &archive.context()).unwrap_err();
     assert!(error.to_string().contains("it sent bytes 1 to"), "{error}");
 }

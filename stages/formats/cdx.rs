@@ -11,6 +11,8 @@
 //! Order is checked, not trusted: a line out of order hides captures from a binary search, so it is an error
 //! with its number.
 
+mod flat;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,6 +25,9 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use weft_core::limits::{LimitExceeded, Limits};
 
 use super::inflate::{self, InflateError};
+
+/// About as long as a line of Common Crawl's index is, or less.
+const LINE_BYTES: usize = 256;
 
 /// What a reader of blocks may fail with.
 pub type ReadError = Box<dyn Error + Send + Sync>;
@@ -225,7 +230,9 @@ impl CaptureLine {
         if timestamp.len() != 14 || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(bad("the timestamp is not 14 digits"));
         }
-        let (urlkey, timestamp) = (urlkey.to_owned(), timestamp.to_owned());
+        if let Some(capture) = flat::capture(urlkey, timestamp, rest) {
+            return Ok(capture);
+        }
         if rest.trim_start().starts_with('{') {
             Self::from_json(urlkey, timestamp, rest)
         } else {
@@ -233,15 +240,15 @@ impl CaptureLine {
         }
     }
 
-    fn from_json(urlkey: String, timestamp: String, json: &str) -> Result<Self, CdxError> {
+    fn from_json(urlkey: &str, timestamp: &str, json: &str) -> Result<Self, CdxError> {
         let json: CaptureJson =
             serde_json::from_str(json).map_err(|cause| CdxError::BadCapture { cause: cause.to_string() })?;
         let number =
             |number: &Number, cause: &str| number.0.ok_or_else(|| CdxError::BadCapture { cause: cause.to_owned() });
         let status = json.status.and_then(|status| u16::try_from(status.0?).ok());
         Ok(Self {
-            urlkey,
-            timestamp,
+            urlkey: urlkey.to_owned(),
+            timestamp: timestamp.to_owned(),
             url: json.url,
             mime: json.mime,
             mime_detected: json.mime_detected,
@@ -258,7 +265,7 @@ impl CaptureLine {
     }
 
     /// `url mime status digest redirect robotflags length offset filename`, `-` for what is not known.
-    fn from_columns(urlkey: String, timestamp: String, columns: &str) -> Result<Self, CdxError> {
+    fn from_columns(urlkey: &str, timestamp: &str, columns: &str) -> Result<Self, CdxError> {
         let columns: Vec<&str> = columns.split(' ').collect();
         let &[url, mime, status, digest, redirect, _robot_flags, length, offset, filename] = &columns[..] else {
             return Err(CdxError::BadCapture { cause: "neither json nor eleven columns".to_owned() });
@@ -267,8 +274,8 @@ impl CaptureLine {
         let number =
             |column: &str, cause: &str| column.parse().map_err(|_| CdxError::BadCapture { cause: cause.to_owned() });
         Ok(Self {
-            urlkey,
-            timestamp,
+            urlkey: urlkey.to_owned(),
+            timestamp: timestamp.to_owned(),
             url: url.to_owned(),
             mime: known(mime),
             mime_detected: None,
@@ -376,7 +383,14 @@ impl ClusterIndex {
     /// may begin at its end.
     fn first_block_for(&self, urlkey: &str, after: usize) -> usize {
         let blocks = self.blocks.get(after..).unwrap_or_default();
-        after + blocks.partition_point(|block| &*block.urlkey < urlkey).saturating_sub(1)
+        // In growing steps: a walk's next key is mostly in the block at hand, or in one near it.
+        let mut reach = 1;
+        while blocks.get(reach).is_some_and(|block| &*block.urlkey < urlkey) {
+            reach *= 2;
+        }
+        let begin = reach / 2;
+        let near = blocks.get(begin..blocks.len().min(reach + 1)).unwrap_or_default();
+        after + (begin + near.partition_point(|block| &*block.urlkey < urlkey)).saturating_sub(1)
     }
 }
 
@@ -513,7 +527,7 @@ pub fn block_lines(stored: &[u8], limits: &Limits) -> BlockLines {
     };
     let text = inflated.bytes;
     let whole = matches!(damage, None | Some(BlockDamage::BytesAfter { .. }));
-    let mut lines = Vec::new();
+    let mut lines = Vec::with_capacity(text.len() / LINE_BYTES);
     let mut begin = 0;
     while begin < text.len() {
         let rest = text.get(begin..).unwrap_or_default();

@@ -12,6 +12,7 @@ pub mod lines;
 pub mod outside;
 pub mod page;
 pub mod sentences;
+mod skim;
 pub mod surt;
 pub mod surt_ranges;
 pub mod time;

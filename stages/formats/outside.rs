@@ -1,32 +1,34 @@
-//! Reads files of the outside world (source files, index, archives) by range, from a folder or an http(s) root.
+//! Reads files of the outside world (source files, index, archives) by range: from a folder, an http(s) root, or S3.
 //!
 //! The one place of the stages that opens a file or a connection to a crawl. A path comes from an index and is
 //! not trusted: one that would leave the root is refused. A range is read whole or gives an error; a file that
-//! ends inside it is told from a connection that broke inside it. Over http that takes a `206` whose
-//! `Content-Range` is what was asked for: a server that sends the whole file instead is not read from.
+//! ends inside it is told from a connection that broke inside it. [`transfer`] says what a server's answer must be,
+//! and how a broken one is resumed.
 //!
-//! Requests are tried [`ATTEMPTS`] times with doubling waits, on 429, 5xx and broken connections; 403 is an
-//! answer, not a reason to try again. Memory is the range asked for; lengths are the caller's to bound.
-//!
-//! Thin: the waits are per request. One budget per front for the whole run, `Retry-After`, and a stop of the
-//! front for long after a 403 are still to come. Proxies of the environment are not used.
+//! All roots of one server share one budget of requests and connections for the whole process, and stop asking it
+//! together: [`front`]. A server that does not serve is no failure but a time to wait ([`OutsideError::Unavailable`]);
+//! the runner does other work until then. Memory is the range asked for, or a piece of a stream; lengths are the
+//! caller's to bound. Proxies of the environment are not used, certificates are checked.
 
+mod clock;
+mod front;
 mod http;
+mod retry_after;
+mod s3;
 #[cfg(test)]
 pub(crate) mod server;
+mod transfer;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use weft_core::front::{FrontBudget, Unavailable, Usage};
 use weft_core::stage::StageError;
 
+pub use self::front::{fronts, stop_waiting};
 use self::http::HttpRoot;
-
-/// How often a request is tried.
-pub const ATTEMPTS: u32 = 5;
-/// Bytes of one request where a whole file is streamed over http.
-pub const STREAM_BYTES: u64 = 8 << 20;
+use self::transfer::{Transfer, TransferReader};
 
 /// Why bytes from outside could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +50,6 @@ pub enum OutsideError {
         wanted: u64,
         /// Bytes there are.
         present: u64,
-    },
-    /// The server forbids it (403).
-    #[error("the server forbids `{place}` (403)")]
-    Forbidden {
-        /// The URL.
-        place: String,
     },
     /// The server answered with another status.
     #[error("the server answered {status} for `{place}`")]
@@ -79,6 +75,26 @@ pub enum OutsideError {
         /// Why, with its causes.
         cause: String,
     },
+    /// The file is not the one that it was when the first of its bytes came.
+    #[error("`{place}` has changed while it was read")]
+    Changed {
+        /// The URL.
+        place: String,
+    },
+    /// The server sends us to another one.
+    #[error("the server sends us from `{place}` to `{target}`")]
+    Redirected {
+        /// The URL.
+        place: String,
+        /// The other URL.
+        target: String,
+    },
+    /// The server does not serve now, or forbids us to ask it (403).
+    #[error("{0}")]
+    Unavailable(Unavailable),
+    /// The process is being stopped.
+    #[error("stopped")]
+    Stopping,
     /// A path that would leave the root.
     #[error("`{path}` is no path below the root")]
     Escapes {
@@ -115,10 +131,20 @@ impl OutsideError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connection { .. } => true,
-            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            Self::Connection { .. } | Self::Changed { .. } => true,
+            Self::Status { status, .. } => *status == 408 || *status == 429 || *status >= 500,
             Self::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
             _ => false,
+        }
+    }
+
+    /// Whether another request may bring what this one did not.
+    fn is_worth_another_request(&self) -> bool {
+        match self {
+            // A server behind several others may send one wrong answer among right ones.
+            Self::BadRange { .. } => true,
+            Self::Changed { .. } | Self::Io { .. } => false,
+            other => other.is_retryable(),
         }
     }
 
@@ -127,21 +153,32 @@ impl OutsideError {
     pub fn way_out(&self) -> &'static str {
         match self {
             Self::Missing { .. } | Self::Short { .. } => "get the file again, or mend the manifest that names it",
-            Self::Forbidden { .. } => {
-                "stop asking this server for hours, then ask it more slowly, with a contact in the user agent"
-            }
-            Self::Escapes { .. } | Self::BadRoot { .. } => "mend the manifest that names it",
+            Self::Escapes { .. } | Self::BadRoot { .. } | Self::Redirected { .. } => "mend the manifest that names it",
             Self::BadRange { .. } => "use a server that answers range requests, or a local copy",
-            Self::Status { .. } | Self::Connection { .. } => {
+            Self::Status { .. } | Self::Connection { .. } | Self::Changed { .. } | Self::Unavailable(_) => {
                 "run the same command again later: finished tasks are kept"
             }
+            Self::Stopping => "run the same command again to go on",
             Self::Io { .. } => "check the disk and the file's permissions",
+        }
+    }
+
+    /// The failure of a task that is no fault of what it read: it waits, or is being stopped. None for any other.
+    #[must_use]
+    pub fn interruption(&self) -> Option<StageError> {
+        match self {
+            Self::Unavailable(unavailable) => Some(StageError::Unavailable(unavailable.clone())),
+            Self::Stopping => Some(StageError::Cancelled),
+            _ => None,
         }
     }
 
     /// The task's failure that this is where no row can be blamed.
     #[must_use]
     pub fn into_stage_error(self, what: &'static str, place: String) -> StageError {
+        if let Some(interruption) = self.interruption() {
+            return interruption;
+        }
         let (way_out, retry) = (self.way_out(), self.is_retryable());
         StageError::Outside { what, place, cause: with_causes(&self), way_out, retry }
     }
@@ -171,29 +208,62 @@ pub struct Stat {
     pub etag: Option<String>,
 }
 
-/// A folder or an http(s) URL that paths are below.
-#[derive(Debug)]
+/// A folder, an http(s) URL, or an S3 prefix that paths are below.
+#[derive(Clone, Debug)]
 pub enum OutsideRoot {
     /// A local folder.
     Folder(PathBuf),
-    /// A web server.
+    /// A web server, or S3.
     Http(HttpRoot),
 }
 
 impl OutsideRoot {
-    /// Opens `root`: an `http://` or `https://` URL, else a folder, which must be there.
+    /// Opens `root` within the budget that its front has, or the default one.
+    ///
+    /// # Errors
+    /// As [`Self::open_within`].
+    pub fn open(root: &str, user_agent: &str) -> Result<Self, OutsideError> {
+        Self::open_any(root, user_agent, None)
+    }
+
+    /// Opens `root`: an `http://`, `https://` or `s3://` URL, else a folder, which must be there. No request is made.
+    ///
+    /// All roots of one server share its front; the budget given last is in force. A server that is no part of this
+    /// machine is refused where `user_agent` names no contact.
     ///
     /// # Errors
     /// [`OutsideError::BadRoot`].
-    pub fn open(root: &str, user_agent: &str) -> Result<Self, OutsideError> {
-        if root.starts_with("http://") || root.starts_with("https://") {
-            return Ok(Self::Http(HttpRoot::open(root, user_agent)?));
+    pub fn open_within(root: &str, user_agent: &str, budget: &FrontBudget) -> Result<Self, OutsideError> {
+        Self::open_any(root, user_agent, Some(budget))
+    }
+
+    fn open_any(root: &str, user_agent: &str, budget: Option<&FrontBudget>) -> Result<Self, OutsideError> {
+        if is_remote(root) {
+            return Ok(Self::Http(HttpRoot::open(root, user_agent, budget)?));
         }
         let folder = PathBuf::from(root);
         if !folder.is_dir() {
             return Err(OutsideError::BadRoot { root: root.to_owned(), cause: "no such folder".to_owned() });
         }
         Ok(Self::Folder(folder))
+    }
+
+    /// The same root with counters of its own, for one task.
+    #[must_use]
+    pub fn counted(&self) -> Self {
+        match self {
+            Self::Folder(folder) => Self::Folder(folder.clone()),
+            Self::Http(root) => Self::Http(root.counted()),
+        }
+    }
+
+    /// What was asked through this root and its clones; nothing for a folder.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::Folder(_) => Usage::default(),
+            Self::Http(root) => root.usage(),
+        }
     }
 
     /// Where `path` is, for messages.
@@ -278,9 +348,11 @@ impl OutsideRoot {
         self.stream(path, 0, u64::MAX).map(|stream| stream as Box<dyn Read + 'r>)
     }
 
-    /// Streams the `length` bytes from `start` on, fewer only where the file ends.
+    /// Streams the `length` bytes from `start` on, fewer only where the file ends: over http one request, resumed
+    /// where it breaks. `u64::MAX` bytes are all there are.
     ///
-    /// A read's failure holds the [`OutsideError`]; see [`OutsideError::of`].
+    /// A read's failure holds the [`OutsideError`]; see [`OutsideError::of`]. A stream holds one of its front's
+    /// connections until it is dropped: a thread that has one open asks for nothing else of the same front.
     ///
     /// # Errors
     /// When a local file is missing; over http, the first read says so.
@@ -298,9 +370,7 @@ impl OutsideRoot {
                 file.seek(SeekFrom::Start(start)).map_err(|source| io_error(&place, source))?;
                 Ok(Box::new(FolderStream { file: file.take(length), place }))
             }
-            Self::Http(root) => {
-                Ok(Box::new(HttpFile { root, path, next: start, left: length, piece: io::Cursor::default() }))
-            }
+            Self::Http(root) => Ok(Box::new(TransferReader::new(Transfer::new(root, path, start, length)))),
         }
     }
 }
@@ -315,6 +385,12 @@ impl Read for FolderStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer).map_err(|source| io::Error::other(io_error(&self.place, source)))
     }
+}
+
+/// Whether `root` is a URL rather than a folder.
+#[must_use]
+pub fn is_remote(root: &str) -> bool {
+    ["http://", "https://", "s3://"].iter().any(|scheme| root.starts_with(scheme))
 }
 
 /// Opens a local file that a manifest names by its full path.
@@ -349,151 +425,5 @@ fn check_path(path: &str) -> Result<(), OutsideError> {
     Err(OutsideError::Escapes { path: path.to_owned() })
 }
 
-/// A file over http as a stream, in requests of [`STREAM_BYTES`].
-struct HttpFile<'r> {
-    root: &'r HttpRoot,
-    path: &'r str,
-    next: u64,
-    left: u64,
-    piece: io::Cursor<Vec<u8>>,
-}
-
-impl Read for HttpFile<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = self.piece.read(buffer)?;
-            if read > 0 || self.left == 0 || buffer.is_empty() {
-                return Ok(read);
-            }
-            let wanted = self.left.min(STREAM_BYTES);
-            let piece = self.root.read_up_to(self.path, self.next, wanted).map_err(io::Error::other)?;
-            let piece_bytes = u64::try_from(piece.len()).expect("usize fits u64");
-            self.left = if piece_bytes < wanted { 0 } else { self.left - piece_bytes };
-            self.next += piece_bytes;
-            self.piece = io::Cursor::new(piece);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::time::Duration;
-
-    use super::server::{Fault, Server};
-    use super::*;
-
-    fn folder_with(bytes: &[u8]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("a b")).unwrap();
-        File::options()
-            .write(true)
-            .create_new(true)
-            .open(folder.path().join("a b/file#1%.bin"))
-            .unwrap()
-            .write_all(bytes)
-            .unwrap();
-        folder
-    }
-
-    const PATH: &str = "a b/file#1%.bin";
-
-    fn http(server: &Server) -> OutsideRoot {
-        let OutsideRoot::Http(mut root) = OutsideRoot::open(&server.root(), "weft-test/0 (test)").unwrap() else {
-            panic!("an http root");
-        };
-        root.set_first_wait(Duration::from_millis(5));
-        OutsideRoot::Http(root)
-    }
-
-    #[test]
-    fn folder_and_server_give_the_same_bytes() {
-        let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-        let folder = folder_with(&bytes);
-        let server = Server::start(folder.path());
-        for root in [OutsideRoot::open(folder.path().to_str().unwrap(), "").unwrap(), http(&server)] {
-            assert_eq!(root.len(PATH).unwrap(), 100_000);
-            assert_eq!(root.read_range(PATH, 0, 10).unwrap(), bytes[..10]);
-            assert_eq!(root.read_range(PATH, 99_990, 10).unwrap(), bytes[99_990..]);
-            assert_eq!(root.read_range(PATH, 5, 0).unwrap(), b"");
-            assert_eq!(root.read_up_to(PATH, 99_990, 20).unwrap(), bytes[99_990..]);
-            assert_eq!(root.read_up_to(PATH, 200_000, 20).unwrap(), b"");
-            assert_eq!(root.read_up_to(PATH, u64::MAX - 1, 20).unwrap(), b"");
-            let short = root.read_range(PATH, 99_990, 20).unwrap_err();
-            assert!(matches!(short, OutsideError::Short { present: 10, wanted: 20, .. }), "{short}");
-            let mut whole = Vec::new();
-            root.open_file(PATH).unwrap().read_to_end(&mut whole).unwrap();
-            assert!(whole == bytes);
-            for (start, length, end) in [(0, 10, 10), (5, 0, 5), (99_990, 20, 100_000), (200_000, 20, 200_000)] {
-                let mut streamed = Vec::new();
-                root.stream(PATH, start, length).unwrap().read_to_end(&mut streamed).unwrap();
-                let start = usize::try_from(start).unwrap();
-                assert_eq!(streamed, bytes.get(start..end).unwrap_or_default());
-            }
-            assert!(matches!(root.read_range("a b/none", 0, 1), Err(OutsideError::Missing { .. })));
-            assert!(matches!(root.read_range("a b", 0, 1), Err(OutsideError::Missing { .. })));
-        }
-        let error = http(&server).stream("a b/none", 0, 1).unwrap().read(&mut [0]).unwrap_err();
-        assert!(matches!(OutsideError::of(&error), Some(OutsideError::Missing { .. })), "{error}");
-        assert!(server.seen().iter().all(|request| request.contains("user-agent: weft-test/0 (test)")));
-    }
-
-    #[test]
-    fn a_path_that_leaves_the_root_is_refused() {
-        let folder = folder_with(b"x");
-        let root = OutsideRoot::open(folder.path().to_str().unwrap(), "").unwrap();
-        for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a\\..\\b", "a\0b", "a/"] {
-            assert!(matches!(root.read_range(path, 0, 1), Err(OutsideError::Escapes { .. })), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn a_root_that_is_not_there_is_an_error_at_once() {
-        let error = OutsideRoot::open("no/such/folder", "").unwrap_err();
-        assert_eq!(error.to_string(), "`no/such/folder` is not usable as a root: no such folder");
-    }
-
-    #[test]
-    fn a_server_that_recovers_is_asked_again() {
-        for fault in [Fault::Status(503), Fault::Status(429), Fault::Status(500), Fault::Hang, Fault::ShortBody] {
-            let folder = folder_with(b"0123456789");
-            let server = Server::start(folder.path());
-            server.fail_next(2, fault);
-            assert_eq!(http(&server).read_range(PATH, 2, 3).unwrap(), b"234", "{fault:?}");
-            assert_eq!(server.seen().len(), 3, "{fault:?}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_does_not_recover_is_left_after_five_tries() {
-        let folder = folder_with(b"0123456789");
-        let server = Server::start(folder.path());
-        server.fail_next(100, Fault::Status(503));
-        let error = http(&server).read_range(PATH, 2, 3).unwrap_err();
-        assert!(matches!(error, OutsideError::Status { status: 503, .. }), "{error}");
-        assert!(error.is_retryable());
-        assert_eq!(server.seen().len(), 5);
-    }
-
-    #[test]
-    fn forbidden_is_final_at_the_first_answer() {
-        let folder = folder_with(b"0123456789");
-        let server = Server::start(folder.path());
-        server.fail_next(1, Fault::Status(403));
-        let error = http(&server).read_range(PATH, 2, 3).unwrap_err();
-        assert!(matches!(error, OutsideError::Forbidden { .. }), "{error}");
-        assert!(!error.is_retryable());
-        assert_eq!(server.seen().len(), 1);
-    }
-
-    #[test]
-    fn an_answer_that_is_not_the_range_is_noticed() {
-        for fault in [Fault::WholeFile, Fault::OtherRange] {
-            let folder = folder_with(b"0123456789");
-            let server = Server::start(folder.path());
-            server.fail_next(100, fault);
-            let error = http(&server).read_range(PATH, 2, 3).unwrap_err();
-            assert!(matches!(error, OutsideError::BadRange { .. }), "{error}");
-        }
-    }
-}
+mod tests;

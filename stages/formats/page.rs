@@ -9,7 +9,6 @@
 //! one it errors. Linear in the page but for the nesting, which html5ever searches at every tag.
 
 mod blocks;
-mod skim;
 mod srcset;
 mod tree;
 

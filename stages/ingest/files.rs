@@ -11,7 +11,7 @@ use weft_core::stage::{OutsideFile, StageError};
 use super::documents::{Refusal, refuse};
 use crate::formats::lines::{Line, Lines};
 use crate::formats::outside::{open_file, with_causes};
-use crate::source_file::is_retryable;
+use crate::source_file::outside_cause;
 
 /// Opens a local source file that is read at many places; others are streamed.
 pub(super) fn open(source: &OutsideFile) -> Result<File, StageError> {
@@ -49,13 +49,13 @@ pub(super) fn damaged(source: &OutsideFile, at: impl fmt::Display, cause: String
 }
 
 /// A file whose server or connection failed at `at`.
-fn broken_off(source: &OutsideFile, at: &str, cause: String) -> StageError {
+fn broken_off(source: &OutsideFile, at: &str, cause: String, retry: bool) -> StageError {
     StageError::Outside {
         what: "source file",
         place: format!("{} at {at}", source.place()),
         cause,
         way_out: "run the same command again later: finished tasks are kept",
-        retry: true,
+        retry,
     }
 }
 
@@ -85,7 +85,12 @@ pub(super) fn each_line(
         let line = lines.next_line().map_err(|cause| {
             let words = format!("after {} whole lines: {}", number - 1, with_causes(&cause));
             let place = format!("{at}byte {}", cause.offset);
-            if is_retryable(&cause) { broken_off(source, &place, words) } else { damaged(source, place, words) }
+            match outside_cause(&cause) {
+                Some(outside) => {
+                    outside.interruption().unwrap_or_else(|| broken_off(source, &place, words, outside.is_retryable()))
+                }
+                None => damaged(source, place, words),
+            }
         })?;
         let Some(line) = line else { break };
         each(number, &line)?;

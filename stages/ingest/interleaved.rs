@@ -29,14 +29,21 @@ use crate::references::{Referrer, UrlRule};
 pub(super) struct Place<'a> {
     /// The file, without the endings that only say how it is packed.
     pub(super) file: &'a str,
-    /// What is counted: `line`, `row`, `byte`.
+    /// What is counted: `line`, `row`, `record`.
     pub(super) unit: &'static str,
+    /// From 1.
     pub(super) number: u64,
+    /// Where it begins in the file as stored, where that says more; several records of an archive may share one.
+    pub(super) byte: Option<u64>,
 }
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.file, self.unit, self.number)
+        write!(f, "{} {} {}", self.file, self.unit, self.number)?;
+        match self.byte {
+            Some(byte) => write!(f, " at byte {byte}"),
+            None => Ok(()),
+        }
     }
 }
 

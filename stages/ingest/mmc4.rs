@@ -56,10 +56,10 @@ pub(super) fn read(source: &OutsideFile, limits: &Limits, sink: &mut Interleaved
         let member =
             zip.member(index).map_err(|cause| damaged(source, format_args!("member {index}"), with_causes(&cause)))?;
         let Some(member) = member else { continue };
-        // MMC4's archives have one member each, whose name adds nothing.
+        // MMC4's archives have one member each, whose name adds nothing. No two members have one name.
         let name = match members {
             1 => plain_name(source).to_owned(),
-            _ => format!("{}/{}", plain_name(source), member.name()),
+            _ => format!("{}!{}", plain_name(source), member.name()),
         };
         let at = format!("member `{}`, ", member.name());
         read_lines(member, source, &at, &name, limits, sink)?;
@@ -77,7 +77,7 @@ fn read_lines(
 ) -> Result<(), StageError> {
     each_line(file, source, at, limits, |number, line| {
         sink.read(line.bytes())?;
-        let place = Place { file: name, unit: "line", number };
+        let place = Place { file: name, unit: "line", number, byte: None };
         match entry_of(line, limits) {
             Ok(entry) => sink.take(Ok(entry.draft()), place),
             Err(refusal) => sink.take(Err(refusal), place),

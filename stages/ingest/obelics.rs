@@ -58,7 +58,7 @@ pub(super) fn read(source: &OutsideFile, limits: &Limits, sink: &mut Interleaved
             limits,
         };
         for (index, number) in batch.rows.clone().enumerate() {
-            let place = Place { file: plain_name(source), unit: "row", number };
+            let place = Place { file: plain_name(source), unit: "row", number, byte: None };
             rows.take(index, place, sink)?;
         }
     }

@@ -5,16 +5,17 @@
 //! order. Candidates are chosen as `extract` does ([`references`]); each has its place among the sentences, exactly:
 //! both are counted in characters of the page. The page's wishes come along as there.
 //!
-//! Every record is counted. One that is no page of this kind is rejected with the file's name and its offset: requests,
-//! revisits and the like as `not_a_response`, other statuses by name, pictures as `not_html`. Digests that the record
-//! states are checked.
+//! Every record is counted. One that is no page of this kind is rejected with the file's name, its number from 1 and its
+//! offset: requests, revisits and the like as `not_a_response`, other statuses by name, pictures as `not_html`. Digests
+//! that the record states are checked.
 //!
 //! A file that is cut off or damaged fails the task, naming the byte, or with `damage = "reject"` ends there: what was
 //! read before is kept, and the damage stands among the rejects once. Memory is one record
 //! ([`Limits::record_bytes`]) and its page. ARC files are read as well.
 //!
-//! Thin: the archive itself is no place that `download` gets images from, since it has no index; images come from the
-//! web, or from a crawl that the recipe names besides.
+//! Thin: a revisit is not resolved to the record that it stands for, and a page that was captured several times stays
+//! several documents. The archive itself is no place that `download` gets images from, since it has no index; images
+//! come from the web, or from a crawl that the recipe names besides.
 
 use serde::{Deserialize, Serialize};
 use weft_core::limits::Limits;
@@ -73,6 +74,9 @@ struct Page {
     images: PageImages,
     text: MainText,
     robots_tag: Option<String>,
+    /// Whether the crawler cut the payload short.
+    truncated: bool,
+    digest_was_checked: bool,
 }
 
 impl Archive {
@@ -87,8 +91,8 @@ impl Archive {
         sink: &mut InterleavedSink<'_>,
     ) -> Result<(), StageError> {
         let records = WarcReader::open(open(source)?, limits.clone()).map_err(|cause| failed(source, &cause))?;
-        let place = |offset| Place { file: plain_name(source), unit: "byte", number: offset };
-        for record in records {
+        for (number, record) in (1..).zip(records) {
+            let place = |offset| Place { file: plain_name(source), unit: "record", number, byte: Some(offset) };
             match record {
                 Ok(record) => {
                     sink.read(u64::try_from(record.block.len()).expect("usize fits u64"))?;
@@ -128,6 +132,12 @@ impl Archive {
             Ok(page) => page,
             Err(refusal) => return sink.reject(&refusal, place),
         };
+        if page.truncated {
+            sink.fact("truncated_by_crawler", 1);
+        }
+        if !page.digest_was_checked {
+            sink.fact("digests_unchecked", 1);
+        }
         let document_id = place.document_id(&page.url);
         let references = page.images.references.iter();
         let positions: Vec<Option<u32>> =
@@ -180,7 +190,8 @@ impl Archive {
             let evidence = format!("`{}` has no main content in {} blocks", clipped(&url), blocks.len());
             return Err(Refusal { reason: Reason::NoText, evidence, document_id: place.document_id(&url) });
         }
-        Ok(Page { url, timestamp, images, text, robots_tag: response.robots_tag })
+        let response::Page { robots_tag, truncated, digest_was_checked, .. } = response;
+        Ok(Page { url, timestamp, images, text, robots_tag, truncated, digest_was_checked })
     }
 }
 

@@ -250,7 +250,8 @@ fn a_server_that_fails_fails_the_task_and_rejects_nobody() {
     resources.crawl.as_mut().unwrap().root = server.root();
     server.fail_next(1, Fault::Status(403));
     let failure = locate(&resources, &[("a", TIME, "http://x.example/")]).1.unwrap_err();
-    assert!(failure.to_string().contains("forbids") && !failure.is_retryable(), "{failure}");
+    assert!(matches!(failure, StageError::Unavailable(_)) && !failure.is_retryable(), "{failure}");
+    assert!(failure.to_string().contains("left alone for hours"), "{failure}");
 }
 
 #[test]

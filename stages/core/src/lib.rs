@@ -6,6 +6,7 @@
 
 pub mod cell;
 pub mod context;
+pub mod front;
 pub mod id;
 pub mod limits;
 pub mod reject;

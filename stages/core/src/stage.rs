@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
+use crate::front::{FrontBudget, Unavailable};
 use crate::id::{ShardId, Space};
 use crate::reject::Unit;
 use crate::rows::ReadError;
@@ -97,7 +98,7 @@ pub enum Use {
 pub struct OutsideFile {
     /// Its name, in messages and fingerprints.
     pub name: String,
-    /// Where it is: a path, or the text of an http(s) address, which ends in the name. Not part of any fingerprint.
+    /// Where it is: a path, or the text of a URL, which ends in the name. Not part of any fingerprint.
     pub location: PathBuf,
     /// `sha256:…` or `blake3:…` of its bytes; of a source file at an address, whose bytes nobody has read whole yet,
     /// [`OutsideFile::identity_at`].
@@ -110,7 +111,7 @@ impl OutsideFile {
     /// Its address, where it lies at one.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
-        self.location.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
+        self.location.to_str().filter(|text| text.contains("://"))
     }
 
     /// Where it is, for messages.
@@ -175,6 +176,8 @@ pub struct Resources {
     pub engine: Option<EngineUse>,
     /// How requests name us: product, version and contact.
     pub user_agent: String,
+    /// What each front of the crawl is asked at most. Not part of any fingerprint.
+    pub front: FrontBudget,
 }
 
 /// A failure of a task: not of a row, and not a bug.
@@ -206,6 +209,9 @@ pub enum StageError {
         /// Whether a later try can succeed.
         retry: bool,
     },
+    /// A front does not serve now: the task waits, and nothing else is wrong with it.
+    #[error("{0}")]
+    Unavailable(Unavailable),
     /// The run is being stopped.
     #[error("cancelled")]
     Cancelled,

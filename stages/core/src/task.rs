@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::front::{FrontReport, Unavailable};
 use crate::id::{Fingerprint, ShardCounts, ShardId, Space};
 use crate::limits::Limits;
 use crate::stage::Resources;
@@ -14,7 +15,7 @@ use crate::tally::Tally;
 use crate::write::Output;
 
 /// The protocol's version; a worker refuses another.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a worker must know once, before any task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,20 +147,41 @@ pub enum Event {
         /// The cause, with its causes.
         message: String,
     },
+    /// How the fronts stand that the worker asks; sent when that changes.
+    Fronts {
+        /// All of them.
+        fronts: Vec<FrontReport>,
+    },
 }
 
 /// What a failure asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
     /// The same task may succeed later.
     Retryable,
+    /// A front does not serve: the task waits for it, and the try is not held against it.
+    Unavailable(Unavailable),
     /// It will not succeed without somebody's help.
     Fatal,
     /// The run is being stopped.
     Cancelled,
     /// Ours: a panic.
     Bug,
+}
+
+impl Fault {
+    /// As the ledger has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Retryable => "retryable",
+            Self::Unavailable(_) => "unavailable",
+            Self::Fatal => "fatal",
+            Self::Cancelled => "cancelled",
+            Self::Bug => "bug",
+        }
+    }
 }
 
 /// A task's report: where it stands in the store, the task is done.

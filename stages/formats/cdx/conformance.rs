@@ -27,6 +27,10 @@ fn range(shard: &[u8], block: &BlockRef) -> Vec<u8> {
     shard[begin..begin + usize::try_from(block.length).unwrap()].to_vec()
 }
 
+fn key_of(line: &[u8]) -> &[u8] {
+    line.split(|&byte| byte == b' ').next().unwrap_or_default()
+}
+
 #[test]
 fn pywbs_sample_is_looked_up_as_expected() {
     let Some(topic) = topic("cdx") else { return };
@@ -149,9 +153,4 @@ fn every_line_of_a_whole_crawls_index_is_found_again() {
         }
     }
     println!("{} documents located or missed as expected", documents.len());
-}
-
-/// A line up to its first space.
-fn key_of(line: &[u8]) -> &[u8] {
-    line.split(|byte| *byte == b' ').next().unwrap_or_default()
 }

@@ -221,3 +221,17 @@ fn locations_list_the_paths_to_try() {
     assert_eq!(locations.paths_of("three"), [] as [&str; 0]);
     assert_eq!(ShardLocations::parse("one\tpath\ntwo\n").unwrap_err().to_string(), "bad line 2: no shard with a path");
 }
+
+#[test]
+fn the_first_block_of_a_key_is_the_one_that_a_plain_search_finds() {
+    let lines: Vec<String> = (0..40).map(|number| format!("{:02})/ 1\ts\t{number}\t1\n", number / 3 * 2)).collect();
+    let index = ClusterIndex::parse(lines.concat().as_bytes(), &Limits::default()).unwrap();
+    for key in 0..30 {
+        let key = format!("{key:02})/");
+        for after in 0..=index.blocks().len() {
+            let rest = &index.blocks()[after..];
+            let plain = after + rest.iter().filter(|block| *block.urlkey < *key).count().saturating_sub(1);
+            assert_eq!(index.first_block_for(&key, after), plain, "{key} after {after}");
+        }
+    }
+}

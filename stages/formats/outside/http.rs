@@ -1,49 +1,68 @@
-//! Files below an http(s) URL, read by range request; a blocking face.
+//! Files below an http(s) URL or an S3 prefix, read by range request; a blocking face.
+//!
+//! What is common to all requests of a root: where its files are, its front, its client, its time limits. One
+//! transfer of bytes is [`super::transfer`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_RANGE, ETAG, RANGE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::Client;
 use tokio::runtime::Runtime;
-use url::Url;
+use url::{Host, Url};
+use weft_core::front::{FrontBudget, Usage};
 
-use super::{ATTEMPTS, OutsideError, Stat, with_causes};
+use super::front::{self, Counters, Front};
+use super::s3::S3Root;
+use super::transfer::Transfer;
+use super::{OutsideError, Stat, with_causes};
 
-/// The wait before the second try; it doubles from try to try.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// For making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// For one request as a whole: the largest range at half a megabit a second.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A web server as a root.
-#[derive(Debug)]
-pub struct HttpRoot {
-    base: Url,
-    client: Client,
-    runtime: Runtime,
-    first_wait: Duration,
+/// How long parts of an answer may take.
+#[derive(Clone, Debug)]
+pub(super) struct TimeLimits {
+    /// From the request to the head of the answer.
+    pub(super) answer: Duration,
+    /// Between two pieces of a body.
+    pub(super) idle: Duration,
+    /// Time spent waiting for pieces, after which a body is judged by its speed.
+    pub(super) window: Duration,
+    /// Bytes that must have come in that time.
+    pub(super) window_bytes: u64,
 }
 
-/// One answer: bytes and, where the server tells, the file's size and tag.
-struct Answer {
-    bytes: Vec<u8>,
-    file_bytes: Option<u64>,
-    etag: Option<String>,
+impl Default for TimeLimits {
+    fn default() -> Self {
+        let window = Duration::from_secs(60);
+        // A thousand bytes a second: less is no transfer that ends.
+        Self { answer: Duration::from_secs(30), idle: Duration::from_secs(30), window, window_bytes: 60_000 }
+    }
+}
+
+/// A web server, or an S3 bucket, as a root. Clones share everything, the counters too.
+#[derive(Clone, Debug)]
+pub struct HttpRoot {
+    address: Address,
+    front: Arc<Front>,
+    client: Client,
+    runtime: Arc<Runtime>,
+    limits: TimeLimits,
+    usage: Arc<Counters>,
+}
+
+#[derive(Clone, Debug)]
+enum Address {
+    Web(Url),
+    S3(Arc<S3Root>),
 }
 
 impl HttpRoot {
-    pub(super) fn open(root: &str, user_agent: &str) -> Result<Self, OutsideError> {
+    /// # Errors
+    /// [`OutsideError::BadRoot`], also where the server is no part of this machine and `user_agent` tells nobody to
+    /// turn to.
+    pub(super) fn open(root: &str, user_agent: &str, budget: Option<&FrontBudget>) -> Result<Self, OutsideError> {
         let bad = |cause: String| OutsideError::BadRoot { root: root.to_owned(), cause };
-        let mut base = Url::parse(root).map_err(|cause| bad(cause.to_string()))?;
-        if base.query().is_some() || base.fragment().is_some() {
-            return Err(bad("a root has neither query nor fragment".to_owned()));
-        }
-        // A root is a folder, with or without its last slash.
-        base.path_segments_mut().map_err(|()| bad("no path can follow it".to_owned()))?.pop_if_empty();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("outside")
@@ -54,31 +73,87 @@ impl HttpRoot {
             .tls_backend_preconfigured(tls())
             .user_agent(user_agent)
             .no_proxy()
-            .redirect(reqwest::redirect::Policy::limited(5))
+            // Followed by us, so that each step is within the budget.
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
             .build()
             .map_err(|cause| bad(with_causes(&cause)))?;
-        Ok(Self { base, client, runtime, first_wait: FIRST_WAIT })
+        let address = if root.starts_with("s3://") {
+            Address::S3(Arc::new(runtime.block_on(S3Root::open(root, &client))?))
+        } else {
+            Address::Web(web_base(root)?)
+        };
+        let origin = match &address {
+            Address::Web(base) => base,
+            Address::S3(s3) => s3.endpoint(),
+        };
+        if !is_this_machine(origin) && !names_a_contact(user_agent) {
+            let way_out = "whoever runs it must be able to turn to us: set contact = \"mailto:you@example.org\" (or a \
+                           URL) in the recipe";
+            return Err(bad(way_out.to_owned()));
+        }
+        let front = front::front(&origin.origin().ascii_serialization(), budget);
+        let (limits, usage) = (TimeLimits::default(), Arc::default());
+        Ok(Self { address, front, client, runtime: Arc::new(runtime), limits, usage })
+    }
+
+    /// The same root, counting for itself.
+    pub(super) fn counted(&self) -> Self {
+        Self { usage: Arc::default(), ..self.clone() }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.usage.usage()
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.usage
+    }
+
+    pub(super) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(super) fn limits(&self) -> &TimeLimits {
+        &self.limits
     }
 
     #[cfg(test)]
-    pub(crate) fn set_first_wait(&mut self, wait: Duration) {
-        self.first_wait = wait;
+    pub(super) fn set_limits(&mut self, limits: TimeLimits) {
+        self.limits = limits;
     }
 
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            // Escapes what would end the path: `?`, `#` and `%`.
-            segments.extend(path.split('/'));
+    /// The URL to ask for a file; it may hold a signature and is not for messages.
+    pub(super) fn url(&self, path: &str) -> Result<Url, OutsideError> {
+        match &self.address {
+            Address::Web(base) => Ok(below(base, path)),
+            Address::S3(s3) => self.runtime.block_on(s3.url(path)),
         }
-        url
     }
 
+    /// Where a file is, for messages.
     pub(super) fn place(&self, path: &str) -> String {
-        self.url(path).to_string()
+        match &self.address {
+            Address::Web(base) => below(base, path).to_string(),
+            Address::S3(s3) => s3.place(path),
+        }
+    }
+
+    /// What else than our manners may be behind a 403.
+    pub(super) fn refusal_hint(&self) -> &'static str {
+        match &self.address {
+            Address::Web(_) => "",
+            Address::S3(_) => " (its credentials may not read the bucket, or there is no such file)",
+        }
     }
 
     pub(super) fn len(&self, path: &str) -> Result<u64, OutsideError> {
@@ -86,121 +161,94 @@ impl HttpRoot {
     }
 
     pub(super) fn stat(&self, path: &str) -> Result<Stat, OutsideError> {
-        let answer = self.request(path, 0, 1)?;
-        let bytes = answer.file_bytes.ok_or_else(|| OutsideError::BadRange {
+        let mut transfer = Transfer::new(self, path, 0, 1);
+        transfer.next_piece()?;
+        let bytes = transfer.file_bytes().ok_or_else(|| OutsideError::BadRange {
             place: self.place(path),
             cause: "it does not tell the file's size".to_owned(),
         })?;
-        Ok(Stat { bytes, etag: answer.etag })
+        Ok(Stat { bytes, etag: transfer.etag() })
     }
 
     pub(super) fn read_up_to(&self, path: &str, start: u64, length: u64) -> Result<Vec<u8>, OutsideError> {
-        if length == 0 {
-            return Ok(Vec::new());
+        match Transfer::new(self, path, start, length).read_all() {
+            // What came so far is of a file that is no more.
+            Err(OutsideError::Changed { .. }) => Transfer::new(self, path, start, length).read_all(),
+            result => result,
         }
-        Ok(self.request(path, start, length)?.bytes)
-    }
-
-    /// Asks until there is an answer that asking again would not change.
-    fn request(&self, path: &str, start: u64, length: u64) -> Result<Answer, OutsideError> {
-        let url = self.url(path);
-        let mut wait = self.first_wait;
-        for attempt in 1.. {
-            match self.runtime.block_on(self.request_once(&url, start, length)) {
-                Err(cause) if cause.is_retryable() && attempt < ATTEMPTS => {
-                    tracing::debug!(%url, attempt, wait_ms = wait.as_millis(), %cause, "request failed; trying again");
-                    std::thread::sleep(wait);
-                    wait *= 2;
-                }
-                result => return result,
-            }
-        }
-        unreachable!("the last attempt returns")
-    }
-
-    async fn request_once(&self, url: &Url, start: u64, length: u64) -> Result<Answer, OutsideError> {
-        // Both ends of an HTTP byte range are inclusive (RFC 9110, section 14.1.2).
-        let last = start.saturating_add(length - 1);
-        let place = || url.to_string();
-        let connection = |cause: reqwest::Error| OutsideError::Connection {
-            place: url.to_string(),
-            cause: with_causes(&cause.without_url()),
-        };
-        let bad_range = |cause: String| OutsideError::BadRange { place: url.to_string(), cause };
-        let request = self.client.get(url.clone()).header(RANGE, format!("bytes={start}-{last}"));
-        let mut response = request.send().await.map_err(connection)?;
-        let range = ContentRange::of(&response);
-        let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        match response.status() {
-            StatusCode::PARTIAL_CONTENT => {}
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                // The range begins behind the file's end.
-                return match range.and_then(|range| range.file_bytes) {
-                    Some(file_bytes) if file_bytes <= start => {
-                        Ok(Answer { bytes: Vec::new(), file_bytes: Some(file_bytes), etag })
-                    }
-                    _ => Err(OutsideError::Status { place: place(), status: 416 }),
-                };
-            }
-            StatusCode::OK => return Err(bad_range("it sent the whole file".to_owned())),
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Err(OutsideError::Missing { place: place() }),
-            StatusCode::FORBIDDEN => return Err(OutsideError::Forbidden { place: place() }),
-            other => return Err(OutsideError::Status { place: place(), status: other.as_u16() }),
-        }
-        let Some(ContentRange { sent: Some((first_sent, last_sent)), file_bytes }) = range else {
-            return Err(bad_range("it does not tell which range it sent".to_owned()));
-        };
-        let ends_with_file = file_bytes.is_some_and(|file_bytes| last_sent.saturating_add(1) == file_bytes);
-        if first_sent != start || last_sent > last || (last_sent < last && !ends_with_file) {
-            return Err(bad_range(format!("it sent bytes {first_sent} to {last_sent} instead of {start} to {last}")));
-        }
-        let Some(wanted) = last_sent.checked_sub(first_sent).and_then(|span| usize::try_from(span).ok()) else {
-            return Err(bad_range(format!("it sent bytes {first_sent} to {last_sent}")));
-        };
-        let wanted = wanted + 1;
-        let mut bytes = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(connection)? {
-            bytes.extend_from_slice(&piece);
-            if bytes.len() > wanted {
-                return Err(bad_range(format!("it sent more than the {wanted} bytes that it tells of")));
-            }
-        }
-        if bytes.len() < wanted {
-            let cause = format!("the answer ends after {} of {wanted} bytes", bytes.len());
-            return Err(OutsideError::Connection { place: place(), cause });
-        }
-        Ok(Answer { bytes, file_bytes, etag })
     }
 }
 
-/// The Content-Range header (RFC 9110, section 14.4).
-struct ContentRange {
-    /// First and last byte; none for `bytes */10`.
-    sent: Option<(u64, u64)>,
-    file_bytes: Option<u64>,
+fn web_base(root: &str) -> Result<Url, OutsideError> {
+    let bad = |cause: String| OutsideError::BadRoot { root: root.to_owned(), cause };
+    let mut base = Url::parse(root).map_err(|cause| bad(cause.to_string()))?;
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err(bad("a root has neither query nor fragment".to_owned()));
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err(bad("a root holds no password: it would stand in logs".to_owned()));
+    }
+    // A root is a folder, with or without its last slash.
+    base.path_segments_mut().map_err(|()| bad("no path can follow it".to_owned()))?.pop_if_empty();
+    Ok(base)
 }
 
-impl ContentRange {
-    fn of(response: &Response) -> Option<Self> {
-        let value = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-        let (range, file_bytes) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
-        let sent = match range.trim() {
-            "*" => None,
-            range => {
-                let (first, last) = range.split_once('-')?;
-                Some((first.parse().ok()?, last.parse().ok()?))
-            }
-        };
-        Some(Self { sent, file_bytes: file_bytes.trim().parse().ok() })
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        // Escapes what would end the path: `?`, `#` and `%`.
+        segments.extend(path.split('/'));
     }
+    url
+}
+
+/// Whether the host is a loopback address or `localhost`.
+pub(super) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Whether a user agent ends in `(+mailto:…)` or `(+https://…)`, as the recipe's contact makes it.
+fn names_a_contact(user_agent: &str) -> bool {
+    let contact = user_agent.split_once("(+").and_then(|(_, rest)| rest.split_once(')')).map(|(contact, _)| contact);
+    contact.is_some_and(|contact| contact.contains('@') || contact.contains("://"))
 }
 
 /// The web's roots of trust, and ring: the provider is named here since none is installed for the process.
-fn tls() -> rustls::ClientConfig {
+pub(super) fn tls() -> rustls::ClientConfig {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring serves the default versions of TLS")
         .with_root_certificates(roots)
         .with_no_client_auth()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_is_an_address_or_a_page() {
+        assert!(names_a_contact("weft/0.1.0 (+mailto:you@example.org)"));
+        assert!(names_a_contact("weft/0.1.0 (+https://example.org/crawl)"));
+        assert!(names_a_contact("weft/0.1.0 (+you@example.org)"));
+        for none in ["weft/0.1.0", "weft/0.1.0 (+)", "weft/0.1.0 (+me)", "you@example.org"] {
+            assert!(!names_a_contact(none), "{none}");
+        }
+    }
+
+    #[test]
+    fn only_a_loopback_address_is_this_machine() {
+        for own in ["http://127.0.0.1:80/", "http://127.9.9.9/", "http://[::1]/", "http://localhost:5000/"] {
+            assert!(is_this_machine(&Url::parse(own).unwrap()), "{own}");
+        }
+        for other in ["https://data.commoncrawl.org/", "http://10.0.0.1/", "http://localhost.example/"] {
+            assert!(!is_this_machine(&Url::parse(other).unwrap()), "{other}");
+        }
+    }
 }

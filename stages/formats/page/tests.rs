@@ -1,5 +1,10 @@
 use std::time::{Duration, Instant};
 
+use html5ever::tendril::TendrilSink;
+use html5ever::tree_builder::TreeBuilderOpts;
+use html5ever::{ParseOpts, parse_document};
+use scraper::{Html, HtmlTreeSink, Selector};
+
 use super::*;
 
 const URL: &str = "http://example.org/a/page.html";
@@ -180,7 +185,8 @@ fn what_is_cut_from_the_input_alters_nothing() {
         "<math><annotation-xml encoding='text/html'>", "</math>", "<template shadowrootmode=open>", "</template>",
         "<img src=a.jpg alt=\"b > c\">", "<image src=b.jpg>", "<picture><source srcset='c.jpg 2x'>", "<base href=/d/>",
         "<meta name=robots content=noai>", "<link rel=image_src href=e.jpg>", "<br clear=all/>", "<hr / a>", "\n", "\r\n", "\0",
-        "<form action=x>", "<button type=submit>", "<li value=3>", "<ul>", "</ul>", "<body bgcolor=a>", "<html lang=b>", "<h1 id=x>",
+        "<form action=x>", "<button type=submit>", "<li value=3>", "<ul>", "</ul>", "<body bgcolor=a>", "<html lang=b>", "<h1 id=x>", "<video src=a controls>", "<select multiple>",
+        "<style media=x>p</style>", "<noscript a>", "<svg><title a>", "<symbol id=b>", "<body a=1>", "<html a=2>",
     ];
     let mut state = 5_u64;
     let mut below = |bound: usize| {
@@ -208,5 +214,31 @@ fn saved_pages_list_the_same_whether_they_are_read_wholly_or_not() {
     let Some(pages) = conformance::saved_pages() else { return };
     for (file, text) in pages {
         assert_eq!(format!("{:?}", Ok::<_, LimitExceeded>(page(&text))), format!("{:?}", read_wholly(&text)), "{file}");
+    }
+}
+
+/// Each `src` of an `img` as `scraper` lists it, without scripting.
+fn by_scraper(html: &str) -> Vec<String> {
+    let tree_builder = TreeBuilderOpts { scripting_enabled: false, ..TreeBuilderOpts::default() };
+    let options = ParseOpts { tree_builder, ..ParseOpts::default() };
+    let document = parse_document(HtmlTreeSink::new(Html::new_document()), options).one(html);
+    let img = Selector::parse("img[src]").unwrap();
+    let sources = document.select(&img).filter_map(|element| element.attr("src"));
+    sources.map(|src| src.trim_ascii().to_owned()).filter(|src| !src.is_empty()).collect()
+}
+
+fn src_of(page: &PageImages) -> Vec<String> {
+    let src = page.references.iter().filter(|reference| reference.source == Source::Src);
+    src.map(|reference| reference.raw.trim_ascii().to_owned()).collect()
+}
+
+#[test]
+fn scraper_lists_the_same_sources() {
+    let html =
+        "<table><img src=a.jpg><tr><td><noscript><img src=b.jpg></noscript><p><img src=' c.jpg '></table><img src=d>";
+    assert_eq!(by_scraper(html), ["a.jpg", "b.jpg", "c.jpg", "d"]);
+    assert_eq!(src_of(&page(html)), by_scraper(html));
+    for (file, text) in conformance::saved_pages().into_iter().flatten() {
+        assert_eq!(src_of(&page(&text)), by_scraper(&text), "{file}");
     }
 }

@@ -11,7 +11,6 @@
 use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
 use std::num::NonZeroU32;
-use std::ops::Range;
 
 use html5ever::buffer_queue::BufferQueue;
 use html5ever::tendril::StrTendril;
@@ -21,7 +20,8 @@ use html5ever::tree_builder::{ElementFlags, NodeOrText, QuirksMode, TreeBuilder,
 use html5ever::{Attribute, LocalName, QualName, TokenizerResult, local_name, ns};
 use weft_core::limits::{LimitExceeded, Limits};
 
-use super::{is_invisible, skim};
+use super::is_invisible;
+use crate::formats::skim;
 
 /// Elements that any page may have, however short.
 const ELEMENTS_AT_LEAST: u64 = 100_000;
@@ -178,22 +178,6 @@ struct Gate<'a> {
     skims: bool,
 }
 
-impl Gate<'_> {
-    /// Cuts a part of what is read next. It is one buffer, but for what was cut before.
-    fn cut(&self, part: impl FnOnce(&[u8]) -> Option<Range<usize>>) {
-        let Some(mut rest) = self.input.pop_front() else { return };
-        let offset = |offset| u32::try_from(offset).expect("a buffer has less than 4 GiB");
-        if let Some(part) = part(rest.as_bytes()) {
-            let before = rest.subtendril(0, offset(part.start));
-            rest.pop_front(offset(part.end));
-            self.input.push_front(rest);
-            self.input.push_front(before);
-        } else {
-            self.input.push_front(rest);
-        }
-    }
-}
-
 impl TokenSink for Gate<'_> {
     type Handle = NodeId;
 
@@ -210,9 +194,9 @@ impl TokenSink for Gate<'_> {
         let result = self.builder.process_token(token, line_number);
         match (&result, opened) {
             (TokenSinkResult::RawData(RawKind::ScriptData | RawKind::Rawtext), Some(name)) if is_invisible(&name) => {
-                self.cut(|rest| skim::raw_text_end(rest, &name).map(|end| 0..end));
+                skim::cut(self.input, |rest| skim::raw_text_end(rest, &name).map(|end| 0..end));
             }
-            (TokenSinkResult::Continue | TokenSinkResult::Script(_), _) => self.cut(skim::attributes),
+            (TokenSinkResult::Continue | TokenSinkResult::Script(_), _) => skim::cut(self.input, skim::attributes),
             _ => {}
         }
         result

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, StringArray};
-use arrow::array::{ListBuilder, StringBuilder};
+use arrow::array::{ArrayRef, ListArray, ListBuilder, StringArray, StringBuilder};
 use weft_core::id::hash_shard;
 use zip::write::SimpleFileOptions;
 
@@ -101,7 +100,7 @@ fn one_page_in_several_lines_and_members_stays_several_documents() {
     assert_eq!(tally.unwrap().counts[&Unit::Documents].kept, 4);
     let ids: BTreeSet<String> = outlines(&context).into_iter().map(|(id, _, _)| id).collect();
     assert_eq!(ids.len(), 4);
-    assert!(ids.contains(&document_id("http://a.example/", "s/b.jsonl:2")));
+    assert!(ids.contains(&document_id("http://a.example/", "s!b.jsonl:2")));
     // Both tables hold a shard's documents by id.
     let outputs = context.outputs.lock().unwrap();
     for output in outputs.iter().filter(|output| output.table != "rejects") {
@@ -184,8 +183,11 @@ fn mmc4s_own_printed_example_is_a_document() {
     assert!(urls.contains(&"http://www.hfitinfo.com/honda_fit_pics/3/2/index.90.jpg".to_owned()));
 }
 
+/// A list of texts and nulls, or none.
+type Texts<'a> = Option<Vec<Option<&'a str>>>;
+
 /// A column of lists of texts.
-fn lists(rows: &[Option<Vec<Option<&str>>>]) -> ArrayRef {
+fn lists(rows: &[Texts<'_>]) -> ArrayRef {
     let mut builder = ListBuilder::new(StringBuilder::new());
     for row in rows {
         if let Some(row) = row {
@@ -239,7 +241,7 @@ fn a_row_of_obelics_gives_sentences_images_in_their_places_and_the_pages_record(
 fn bad_rows_of_obelics_are_rejected_by_reason_with_their_number() {
     let general = Some(r#"{"url": "http://a.example/"}"#);
     let image = Some("http://i.example/a.jpg");
-    let rows: [(Option<Vec<Option<&str>>>, Option<Vec<Option<&str>>>, Option<&str>); 6] = [
+    let rows: [(Texts<'_>, Texts<'_>, Option<&str>); 6] = [
         (None, Some(vec![Some("t")]), general),
         (Some(vec![image]), Some(vec![None, Some("t")]), general),
         (Some(vec![image]), Some(vec![Some("t")]), general),

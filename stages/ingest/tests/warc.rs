@@ -49,7 +49,7 @@ fn a_page_becomes_a_document_with_its_images_in_their_places() {
     );
     let length = u64::try_from(bytes.len()).unwrap();
     testing::written::<Outlines, _>(&context, |row| {
-        assert_eq!(row.document_id, document_id("http://a.example/x/", "w.warc:0"));
+        assert_eq!(row.document_id, document_id("http://a.example/x/", "w.warc:1"));
         assert_eq!((row.url, row.timestamp, row.filename), ("http://a.example/x/", "20190418125754", "w.warc.gz"));
         assert_eq!((row.source_timestamp, row.offset, row.length), ("2019-04-18T12:57:54Z", 0, length));
         let words: Vec<&str> = row.sentences.iter().map(|text| text.split(' ').next().unwrap()).collect();
@@ -79,6 +79,19 @@ fn a_repeated_page_stays_two_documents_and_c4s_lines_are_a_choice() {
     // The heading is no line of C4: it lacks an end mark.
     let words: Vec<&str> = rows[0].2.iter().map(|text| text.split(' ').next().unwrap()).collect();
     assert_eq!(words, ["The", "Then", "The"]);
+}
+
+#[test]
+fn records_of_one_gzip_member_stay_documents_of_their_own() {
+    let fields = "WARC-Type: response\r\nWARC-Target-URI: http://a.example/\r\nWARC-Date: 2019-04-18T12:57:54Z\r\n\
+                  Content-Type: application/http\r\n";
+    let block = ok(&page());
+    let one = format!("WARC/1.0\r\n{fields}Content-Length: {}\r\n\r\n{block}\r\n\r\n", block.len());
+    let (context, tally) = warc(WarcConfig::default(), &gzip(one.repeat(3).as_bytes()));
+    assert_eq!(tally.unwrap().counts[&Unit::Documents].kept, 3, "{:?}", rejects(&context));
+    let ids: std::collections::BTreeSet<String> =
+        interleaved::outlines(&context).into_iter().map(|(id, _, _)| id).collect();
+    assert_eq!(ids.len(), 3);
 }
 
 #[test]
@@ -125,9 +138,9 @@ fn every_other_record_is_counted_under_its_reason_with_file_and_byte() {
     .flatten()
     .collect();
     let mut offset = 0;
-    for ((bytes, expected), (reason, evidence)) in records.iter().zip(&of_documents) {
+    for (number, ((bytes, expected), (reason, evidence))) in (1..).zip(records.iter().zip(&of_documents)) {
         assert_eq!(reason, expected, "{evidence}");
-        assert!(evidence.starts_with(&format!("w.warc byte {offset}: ")), "{evidence}");
+        assert!(evidence.starts_with(&format!("w.warc record {number} at byte {offset}: ")), "{evidence}");
         offset += bytes.len();
     }
     assert_eq!(of_documents.len(), records.len());
@@ -146,9 +159,8 @@ fn a_file_that_is_cut_off_fails_the_task_or_is_one_reject_by_choice() {
     assert_eq!(tally.counts[&Unit::Documents].kept, 1);
     let damaged = Reason::RecordDamaged.name().into_owned();
     assert!(tally.counts[&Unit::Documents].rejected[&damaged] >= 1);
-    assert!(
-        rejects(&context).iter().all(|(_, evidence)| evidence.starts_with(&format!("w.warc byte {}: ", one.len())))
-    );
+    let place = format!(" at byte {}: ", one.len());
+    assert!(rejects(&context).iter().all(|(_, evidence)| evidence.contains(&place)), "{:?}", rejects(&context));
 }
 
 /// Every archive of real data, clean or odd, is read to its end or to a named damage.

@@ -18,6 +18,7 @@ mod prose;
 mod raster;
 mod rng;
 mod scene;
+pub mod server;
 mod truth;
 mod web;
 
