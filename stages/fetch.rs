@@ -3,9 +3,8 @@
 //! Reads `captures` of one crawl shard, merged in key order (WARC file, offset); writes `pages` in the same order.
 //! `fetch/plan.rs` says which captures of a file are read at once: neighbours where the gap between them is small,
 //! and all of them where they lie densely. `fetch/reads.rs` does the reads ahead, and `fetch/records.rs` cuts each
-//! record out of the stream. A record must be a response with status 200, of the capture's url, with the payload that the
-//! index's digest
-//! names; its body is de-chunked and decompressed.
+//! record out of the stream. A record must be a response with status 200, of the capture's url, with the payload that
+//! the index's digest names; its body is de-chunked and decompressed.
 //!
 //! A file that is not there, a range that a server does not send and a record that cannot be read are rejects, and the
 //! shard goes on. When they are more than `max_failed_share` of a shard of at least [`JUDGED_CAPTURES`] captures, the

@@ -155,6 +155,8 @@ fn print_simulation() {
 
 /// Serves `file_bytes` of zeros under every name, by range, on connections that are kept.
 fn serve(stream: TcpStream, file_bytes: u64) -> std::io::Result<()> {
+    // Else the head would wait for the acknowledgement of what was sent before.
+    stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
     let zeros = vec![0; 256 << 10];
