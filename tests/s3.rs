@@ -1,7 +1,8 @@
 //! A crawl in an S3 bucket gives what a folder gives.
 //!
 //! `WEFT_TEST_S3` is the address of a server that speaks S3 and holds the tiny crawl in two buckets, as
-//! `.ci/s3-server` makes one: `weft-private`, for those who sign, and `weft-open`, for all.
+//! `.ci/s3-server` makes one: `weft-private`, for those who sign, and `weft-open`, for all, which holds the real crawl of
+//! archive.org too where the conformance data is at hand.
 
 use std::path::Path;
 use std::process::Command;
@@ -73,4 +74,16 @@ fn a_bucket_that_is_not_open_refuses_who_does_not_sign() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     let words = ["403 for s3://weft-private/a prefix/", "its credentials may not read the bucket"];
     assert!(words.iter().all(|words| said.err.contains(words)), "{}", said.err);
+}
+
+#[test]
+fn a_real_crawl_in_a_bucket_equals_the_reference_by_either_index() {
+    let Some(endpoint) = endpoint() else { return };
+    let Some(topic) = crate::archive_org::conformance() else { return };
+    let weft = || {
+        let mut command = weft_for(&endpoint);
+        command.env("AWS_SKIP_SIGNATURE", "true");
+        command
+    };
+    crate::archive_org::compare(&topic, "s3://weft-open/archive-org", &weft);
 }
