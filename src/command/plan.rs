@@ -29,9 +29,9 @@ pub(crate) struct PlanArgs {
     /// Tasks at a time [default: one per processor]
     #[arg(long, value_name = "N", requires = "estimate")]
     workers: Option<u32>,
-    /// Requests a second to the crawl's server, for the whole run
-    #[arg(long, value_name = "RATE", default_value_t = 100.0, requires = "estimate")]
-    front_rate: f64,
+    /// Requests a second to the crawl's server [default: the crawl manifest's]
+    #[arg(long, value_name = "RATE", requires = "estimate")]
+    front_rate: Option<f64>,
     /// Bytes a second over the line; 125 MB are a gigabit
     #[arg(long, value_name = "BYTES", default_value_t = 125e6, requires = "estimate")]
     line_rate: f64,
@@ -55,7 +55,7 @@ fn show_estimate(args: &PlanArgs) -> anyhow::Result<ExitCode> {
             measured
         }
     };
-    let estimate = estimate::estimate(&survey, measured.as_ref(), &settings(args)?)?;
+    let estimate = estimate::estimate(&survey, measured.as_ref(), &settings(args, survey.front_rate)?)?;
     if args.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&estimate)?))?;
     } else {
@@ -64,12 +64,12 @@ fn show_estimate(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(args: &PlanArgs) -> anyhow::Result<Settings> {
+fn settings(args: &PlanArgs, front_rate: f64) -> anyhow::Result<Settings> {
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = args.workers.map_or_else(|| u32::try_from(processors()), Ok)?;
     let mut settings = Settings {
         workers,
-        front_rate: args.front_rate,
+        front_rate: args.front_rate.unwrap_or(front_rate),
         line_bytes_per_second: args.line_rate,
         // A patient person with a few tabs; most sites allow a crawler less.
         ceiling: 10.0,

@@ -106,6 +106,11 @@ impl CrawlManifest {
         path.parent().unwrap_or(Path::new("")).join(&self.root).display().to_string()
     }
 
+    /// What its server is asked at most.
+    pub(crate) fn budget(&self) -> anyhow::Result<FrontBudget> {
+        self.front.budget()
+    }
+
     /// The summary of a ZipNum index, as a path below the root.
     pub(crate) fn cluster(&self) -> Option<String> {
         self.index.as_deref().map(|index| format!("{}/cluster.idx", index.trim_matches('/')))

@@ -37,6 +37,8 @@ pub(crate) struct Survey {
     pub(crate) source_is_remote: bool,
     pub(crate) crawl: String,
     pub(crate) crawl_is_remote: bool,
+    /// Requests a second that the crawl's server is asked at most.
+    pub(crate) front_rate: f64,
     /// The index's summary, where it is at hand.
     pub(crate) index: Option<ClusterIndex>,
     known: BTreeMap<Counted, Known>,
@@ -76,6 +78,7 @@ impl Survey {
             source_is_remote: is_remote(&source.root),
             crawl: crawl.name.clone(),
             crawl_is_remote: is_remote(&crawl.root),
+            front_rate: crawl.budget()?.gap.as_secs_f64().recip(),
             index: None,
             known: BTreeMap::new(),
         };

@@ -132,6 +132,19 @@ impl HttpRoot {
         self.limits = limits;
     }
 
+    /// Whether a redirect from one URL to another is followed: to the same server, or from a web server to another one
+    /// that is named, no less safe a scheme, and no part of this machine unless the first one is. A host of large files
+    /// sends to the servers that hold them.
+    pub(super) fn may_be_sent(&self, from: &Url, to: &Url) -> bool {
+        if to.origin() == from.origin() {
+            return true;
+        }
+        let is_named = matches!(to.host(), Some(Host::Domain(name)) if name != "localhost");
+        let is_web = to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http");
+        let is_outside = is_named || (is_this_machine(from) && is_this_machine(to));
+        matches!(self.address, Address::Web(_)) && is_web && is_outside
+    }
+
     /// The URL to ask for a file; it may hold a signature and is not for messages.
     pub(super) fn url(&self, path: &str) -> Result<Url, OutsideError> {
         match &self.address {
@@ -239,6 +252,26 @@ mod tests {
         assert!(names_a_contact("weft/0.1.0 (+you@example.org)"));
         for none in ["weft/0.1.0", "weft/0.1.0 (+)", "weft/0.1.0 (+me)", "you@example.org"] {
             assert!(!names_a_contact(none), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_named_servers_and_never_inwards() {
+        let root = HttpRoot::open("http://127.0.0.1:9/", "weft-test/0", None).unwrap();
+        let url = |text: &str| Url::parse(text).unwrap();
+        for (from, to, expected) in [
+            ("https://hub.example/a", "https://hub.example/b", true),
+            ("https://hub.example/a", "https://files.example/b?signed=1", true),
+            ("http://hub.example/a", "https://files.example/b", true),
+            ("http://hub.example/a", "http://files.example/b", true),
+            ("https://hub.example/a", "http://files.example/b", false),
+            ("https://hub.example/a", "ftp://files.example/b", false),
+            ("https://hub.example/a", "https://10.0.0.1/b", false),
+            ("https://hub.example/a", "https://localhost/b", false),
+            ("https://hub.example/a", "https://[::1]/b", false),
+            ("http://127.0.0.1:9/a", "http://127.0.0.1:10/b", true),
+        ] {
+            assert_eq!(root.may_be_sent(&url(from), &url(to)), expected, "{from} to {to}");
         }
     }
 

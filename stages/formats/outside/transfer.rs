@@ -7,10 +7,12 @@
 //! so far is of another file.
 //!
 //! Failures are tried again [`TRIES`] times without [`PROGRESS_BYTES`] in between, and as the front allows. Redirects
-//! are followed within the same front, [`REDIRECTS`] times. Memory is one piece of a body, some tens of kilobytes.
+//! are followed [`REDIRECTS`] times, to another server within that one's own budget. Memory is one piece of a body, some
+//! tens of kilobytes.
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderName, IF_RANGE, LOCATION, RANGE
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use super::front::{Permit, TRIES};
+use super::front::{self, Permit, TRIES};
 use super::http::HttpRoot;
 use super::retry_after::retry_after;
 use super::{OutsideError, with_causes};
@@ -169,9 +171,9 @@ impl<'r> Transfer<'r> {
     fn request(&mut self) -> Result<Answer, OutsideError> {
         self.asked_from = self.next;
         let first = self.root.url(self.path)?;
-        let mut url = first.clone();
+        let (mut url, mut front) = (first.clone(), Arc::clone(self.root.front()));
         for _ in 0..=REDIRECTS {
-            let mut permit = self.root.front().admit()?;
+            let mut permit = front.admit()?;
             self.root.counters().request();
             let response = self.send(&url, &mut permit)?;
             if !response.status().is_redirection() {
@@ -183,9 +185,12 @@ impl<'r> Transfer<'r> {
             let Some(target) = target else {
                 return Err(OutsideError::Status { place: self.place(), status: response.status().as_u16() });
             };
-            if target.origin() != first.origin() {
-                // Another front has a budget of its own, which this root does not have.
+            if !self.root.may_be_sent(&url, &target) {
                 return Err(OutsideError::Redirected { place: self.place(), target: place_of(&target) });
+            }
+            if target.origin() != url.origin() {
+                // Another server has a budget of its own: the default one, where no root names it.
+                front = front::front(&target.origin().ascii_serialization(), None);
             }
             url = target;
         }
