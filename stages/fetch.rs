@@ -84,9 +84,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            // At C4's density fifteen ranges a file instead of 6,500, which become one; where captures are rare, what a
-            // line of 1 Gbit/s takes in within the 8 ms that a request costs of a budget of 120 a second
-            // (benches/results/2026-11-25/coalescing.md).
+            // At C4's density fourteen ranges a file instead of 6,500, which become one (simulated:
+            // benches/results/2026-11-25/coalescing.md). Where captures are rarer, a budget of ten requests a second
+            // over a fast line is worth a wider gap: fewer requests, more bytes. What a request costs was not measured.
             coalesce_gap_bytes: 1 << 20,
             // At most a ninth more bytes, for one request instead of a few dozen.
             whole_file_density: 0.9,
